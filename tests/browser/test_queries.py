@@ -38,6 +38,11 @@ CEILINGS = {
     "commits.show": 32,
     "compare.series": 10,
     "compare.show": 30,
+    "connect.access": 5,
+    "connect.checks": 5,
+    "connect.new": 3,
+    "connect.repository": 5,
+    "connect.webhook": 6,
     "deliveries.body": 8,
     "deliveries.listing": 4,
     "deliveries.show": 15,
@@ -78,7 +83,11 @@ CEILINGS = {
 }  # by endpoint; the execution has five metrics, of which each is a chart with three queries
 
 
-REDIRECTS = {"session.login": 303, "deliveries.listing": 301}
+# the steps of a project that is pushed to the server are its checks
+REDIRECTS = {
+    "session.login": 303, "deliveries.listing": 301,
+    "connect.access": 303, "connect.repository": 303, "connect.webhook": 303,
+}  # fmt: skip
 
 
 class Crowded:

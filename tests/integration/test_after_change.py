@@ -26,6 +26,7 @@ def test_only_frequent_reports_of_runners_are_announced_in_part(api: ApiServer) 
 
 @pytest.mark.parametrize(("path", "form"), [
     ("/api/v0/projects/demo/environment_variable/", {"name": "A", "value": "1"}),
+    ("/connect/", {"url": "https://github.com/ada/model.git"}),
     ("/p/demo/settings/variables", {"variable": "A", "value": "1"}),
     ("/p/demo/settings/rules", {"rules": "# none"}),
     ("/p/demo/settings/runs", {"environment": "default", "max_executions": "3"}),

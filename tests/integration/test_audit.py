@@ -18,6 +18,7 @@ from core.identity import Scope
 from core.rights import Role
 from web.http import auth
 from web.services import identities
+from web.services.repositories import hosting
 from web.store import audit, deliveries, members, projects, users
 from web.store.audit import Act, Actor, AuditEntry, AuditQuery, Kind, Way
 from web.store.db import execute, transaction
@@ -28,6 +29,8 @@ SECRET = "correct horse battery staple"
 EXEMPT = {
     "appearance.choose": "the theme is a cookie",
     "rules.rehearse": "a rehearsal changes nothing",
+    "connect.check": "changes nothing",
+    "connect.make_webhook": "creates it on the Git host",
     "githttp.upload_pack": "a fetch",
     "githttp.receive_pack": "what a push launches is recorded when it is ingested",
     "lfs.batch": "announces uploads",
@@ -85,6 +88,10 @@ PEOPLE: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
 }  # fmt: skip
 # endpoint → how to call it: path, form or JSON, and the entry
 CHANGES: dict[str, tuple[str, dict[str, Any], tuple[Act, Kind]]] = {
+    "connect.add": ("/connect/", {"url": "https://github.com/ada/made.git"}, (Act.CREATE, Kind.PROJECT)),
+    "connect.change": ("/p/fetched/connect/", {"url": "https://github.com/ada/x.git"}, (Act.CHANGE, Kind.SETTINGS)),
+    "connect.store_token": ("/p/fetched/connect/access", {"token": "5ca1ab1e"}, (Act.CHANGE, Kind.CREDENTIALS)),
+    "connect.new_secret": ("/p/fetched/connect/webhook/secret", {}, (Act.CHANGE, Kind.CREDENTIALS)),
     "badge_picker.change": ("/p/demo/settings/badge", {}, (Act.CHANGE, Kind.SETTINGS)),
     "deliveries.again": ("/p/demo/deliveries/1/again", {}, (Act.LAUNCH, Kind.DELIVERY)),
     "environments.change": ("/environments/", {"slug": "other", "cpus": "2"}, (Act.CHANGE, Kind.ENVIRONMENT)),
@@ -157,6 +164,7 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     execution, _ = api.placed()
     ended, datum = api.finished(), api.stored()
     api.project("gone")
+    hosting.add_project(api.context, "fetched", api.admin.id, forge="github", url="https://github.com/ada/y.git")
     task, pipeline = api.add_task(), api.add_pipeline(("a", "execution"))
     values = {"execution": execution, "ended": ended, "datum": datum, "task": task.uuid, "pipeline": pipeline.uuid}
     path = path.format(**values)
@@ -186,6 +194,8 @@ def test_a_change_leaves_an_entry(api: ApiServer, endpoint: str) -> None:
     projects_ = {
         "/p/demo": "demo",
         "/p/gone": "gone",
+        "/p/fetched": "fetched",
+        "/connect/": "made",
         "/api/v0": "gone" if "gone" in path else "made" if form == {"name": "made"} else "demo",
     }
     assert entry.project == projects_.get("/".join(path.split("/")[:3]), "")

@@ -7,11 +7,10 @@ import sys
 import click
 
 from core.errors import ForgeError, InvalidInput
-from core.model import Project
 from web.cli.options import on_server, project_named
 from web.services.context import Context
 from web.services.forges import webhook_setup
-from web.services.repositories import credentials, hosting
+from web.services.repositories import connecting, hosting
 
 NAME = click.argument("name")
 API_URL = click.option("--api-url", help="URL of the forge's API (default: its usual address).")
@@ -31,7 +30,7 @@ def set_token(context: Context, name: str, remove: bool, api_url: str | None) ->
     token = "" if remove else _asked()
     if not token and not remove:
         raise InvalidInput(f"the token is empty; `pushmill project set-token {name} --remove` deletes it")
-    take(context, found, token, api_url)
+    connecting.store_token(context, hosting.repository_of(context.db, found), token, api_url)
     if remove:
         click.echo(f"The token of project {name} is deleted.")
         return
@@ -55,14 +54,6 @@ def webhook(context: Context, name: str) -> None:
     said = webhook_setup.set_up(context, found)
     for line in said:
         click.echo(line)
-
-
-def take(context: Context, found: Project, token: str, api_url: str | None) -> None:
-    """Store the token, and the API's URL if given. Raises InvalidInput."""
-    repository = hosting.repository_of(context.db, found)
-    credentials.set_token(context.db, context.vault, repository, token)
-    if api_url is not None:
-        credentials.set_api_url(context.db, repository, api_url)
 
 
 def _asked() -> str:

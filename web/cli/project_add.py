@@ -6,21 +6,19 @@ from typing import IO, Any
 
 import click
 
-from core.config import Config
 from core.errors import ForgeError, InvalidInput, NotFound, PushmillError
-from core.git import url as git_url
 from core.model import Project
 from hooks.apis.registry import APIS
-from hooks.forges.registry import FORGES, by_host
+from hooks.forges.registry import FORGES
 from hooks.statuses import CONTEXT
-from web.cli.forge import API_URL, take
+from web.cli.forge import API_URL
 from web.cli.options import JSON, on_server, typed_url
 from web.cli.repository import described, printed
 from web.services import setup
 from web.services.context import Context
 from web.services.forges import webhook_setup
-from web.services.repositories import credentials, hosting
-from web.store import projects, users
+from web.services.repositories import connecting, credentials, hosting
+from web.store import users
 
 
 @click.command("add")
@@ -47,11 +45,11 @@ def add(
 
     Prints its webhook's URL and secret, and the forge's page where both are entered.
     """
-    forge = forge or _forge_of(context.config, url)
+    forge = forge or connecting.forge_of(context.config, url)
     if api_url and not token_file:
         raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
     token = _token(token_file, forge) if token_file else ""
-    made, secret = _added(context, name, url, forge)
+    made, secret = connecting.add(context, name, _admin_id(context), url, forge)
     said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
     repository = hosting.repository_of(context.db, made)
     printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
@@ -69,18 +67,10 @@ def add(
 def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[list[str], PushmillError | None]:
     """Store the token and create the webhook; return what was done, or the error. The project stays in any case."""
     try:
-        take(context, made, token, api_url)
+        connecting.store_token(context, hosting.repository_of(context.db, made), token, api_url)
         return webhook_setup.set_up(context, made, added=True), None
     except (ForgeError, InvalidInput) as error:
         return [], error
-
-
-def _forge_of(config: Config, url: str | None) -> str:
-    """Return the forge of a repository, if it can be detected from the URL."""
-    if url is None:
-        return projects.HOSTED
-    remote = git_url.parse(url, allow_local=config.git.allow_local, allow_http=config.git.allow_http)
-    return by_host(remote.host) or "plain"
 
 
 def _token(file: IO[str], forge: str) -> str:
@@ -92,16 +82,9 @@ def _token(file: IO[str], forge: str) -> str:
     return token
 
 
-def _added(context: Context, name: str, url: str | None, forge: str) -> tuple[Project, str]:
-    """Add the project; return it with its webhook's secret."""
-    db, config = context.db, context.config.git
-    if url is not None:
-        git_url.parse(url, allow_local=config.allow_local, allow_http=config.allow_http)
-    owner = users.by_name(db, setup.ADMIN)
+def _admin_id(context: Context) -> int:
+    """Return the owner of projects that are added on the command line."""
+    owner = users.by_name(context.db, setup.ADMIN)
     if owner is None:
         raise NotFound("no admin exists yet; the first `pushmill up` creates one")
-    made, secret = hosting.add_project(context, name, owner.id, forge=forge, url=url)
-    repository = hosting.repository_of(db, made)
-    if repository.forge == projects.HOSTED:
-        hosting.prepare(context, made, repository)
-    return made, secret
+    return owner.id

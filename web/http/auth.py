@@ -46,6 +46,7 @@ from core.model import Runner, User
 from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action, Role, in_scope, rights
 from web.services import login
 from web.services.announcer import Announcer
+from web.services.checks.background import Checks
 from web.services.context import Context
 from web.services.logins.providers import Providers
 from web.services.scheduling.queues import Queues
@@ -69,6 +70,7 @@ class Server:
     announcer: Announcer
     providers: Providers
     throttle: Throttle = field(default_factory=Throttle)
+    checks: Checks = field(default_factory=Checks)
     local: threading.local = field(default_factory=threading.local)
 
 

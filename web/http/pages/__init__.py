@@ -14,6 +14,7 @@ from web.http.pages import (
     chosen,
     commits,
     compare,
+    connect,
     deliveries,
     environments,
     execution,
@@ -42,8 +43,8 @@ from web.http.pages import (
 
 def register(app: Flask) -> None:
     for page in (
-        account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, deliveries,
-        environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
+        account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, connect,
+        deliveries, environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
         pipelines,
         projects, reports, rules, run, runners, saved_views, session, settings, tasks,
         invitations, logins, members, users,

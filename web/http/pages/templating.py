@@ -22,6 +22,8 @@ from web.services.presentation import execution_status, formats, parallel, searc
 from web.store import users
 
 QUOTED = re.compile(r"`([^`]+)`")
+COMMAND = re.compile(r"<code>(?:pushmill|git) [^<]+</code>")
+COPIED = r'<span class="copied-line">\g<0> <button type="button" class="copy">Copy</button></span>'
 UPLOT = "vendor/uplot-1.6.32"
 
 
@@ -41,6 +43,7 @@ def init_app(app: Flask) -> None:
         "one_line": formats.one_line,
         "forge_name": formats.forge_name,
         "code": code,
+        "commands": commands,
         "seconds": execution_status.seconds,
         "state_name": execution_status.state_name,
         "search": search_facts.search_words,
@@ -86,6 +89,11 @@ def login_buttons() -> list[tuple[str, str]]:
 def code(text: str) -> Markup:
     """Mark up what a message puts in backticks, as in Markdown."""
     return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(formats.visible(text)))))  # noqa: S704  (escaped here)
+
+
+def commands(text: str) -> Markup:
+    """Like `code`, with a copy button beside each command."""
+    return Markup(COMMAND.sub(COPIED, code(text)))  # noqa: S704  (escaped there)
 
 
 def static(name: str) -> str:

@@ -16,7 +16,7 @@ CONTEXT = "pushmill-check"  # not below pushmill/, where a step may have this na
 NO_URL = "the forge does not know the address of this server: set `url` below [server] in config.toml"
 
 
-def set_up(context: Context, project: Project, *, added: bool = False) -> list[str]:
+def set_up(context: Context, project: Project, *, added: bool = False, deadline: float | None = None) -> list[str]:
     """Check that the token reaches the repository and create the webhook; return what was done, in sentences.
 
     An existing webhook stays as it is. The badge of a project that was just `added` becomes public if the repository is
@@ -24,7 +24,7 @@ def set_up(context: Context, project: Project, *, added: bool = False) -> list[s
     """
     db, repository = context.db, hosting.repository_of(context.db, project)
     access = _access(context, project, repository)
-    with access.client() as client:
+    with access.client(deadline) as client:
         found = check_reachable(access, client)
         if added and found.is_public:
             projects.set_badge_public(db, project.id, True)

@@ -1,0 +1,236 @@
+"""Connect a repository, step by step: its URL, the access to it, the webhook, and checks. Each step is an address."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug import Response
+
+from core.errors import ForgeError, GitError, InvalidInput
+from core.model import Project, Repository
+from hooks.apis.registry import APIS
+from hooks.forges.registry import FORGES
+from web.http import auth
+from web.http.pages import forms
+from web.http.pages.addresses import base_url
+from web.services.forges import webhook_setup
+from web.services.repositories import connecting, credentials, hosting
+from web.store import deliveries, projects
+
+blueprint = Blueprint("connect", __name__)
+
+# endpoint, title
+STEPS = (
+    ("connect.repository", "Repository"),
+    ("connect.access", "Access"),
+    ("connect.webhook", "Webhook"),
+    ("connect.checks", "Checks"),
+)
+CALLS_S = 10.0  # for all calls to the forge within one request
+# where the page can do what a failed check needs
+WAYS_OUT = {"token": "access", "webhook": "webhook", "test delivery": "webhook", "last delivery": "webhook"}
+
+
+@blueprint.get("/connect/")
+@auth.admin
+def new() -> str:
+    return _step("repository", None, url="", forges=sorted(FORGES))
+
+
+@blueprint.post("/connect/")
+@auth.admin
+@forms.shown_on(new)
+def add() -> Response:
+    """Add a project with a repository elsewhere."""
+    url, name = request.form.get("url", "").strip(), request.form.get("name", "").strip()
+    config, forge = auth.server().config, _forge()
+    with forms.at("url"), _explained():
+        if not url:
+            raise InvalidInput("enter the URL with which you clone the repository")
+        forge = forge or connecting.forge_of(config, url)
+        name = name or connecting.name_of(config, url)
+    with forms.at("name"), _explained():
+        project, _ = connecting.add(auth.context(), name, auth.current_user().id, url, forge)
+    return forms.saved(url_for("connect.access", name=project.name))
+
+
+@blueprint.get("/p/<name>/connect/")
+@auth.own
+def repository(name: str) -> ResponseReturnValue:
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    return _step("repository", project, repository=found, url=found.url or "", forges=sorted(FORGES))
+
+
+@blueprint.post("/p/<name>/connect/")
+@auth.admin
+@forms.shown_on(repository)
+def change(name: str) -> ResponseReturnValue:
+    """Change the URL. A form that was not changed leaves the stored user and password as they are."""
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    url, forge = request.form.get("url", "").strip(), _forge()
+    if (url, forge) not in ((found.url, found.forge), (found.url, None)):
+        with forms.at("url"), _explained():
+            hosting.set_url(auth.context(), project, url, forge)
+    return forms.saved(url_for("connect.access", name=name))
+
+
+@blueprint.get("/p/<name>/connect/access/")
+@auth.own
+def access(name: str) -> ResponseReturnValue:
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    api, remote = APIS.get(found.forge), hosting.remote_of(found)
+    return _step(
+        "access",
+        project,
+        repository=found,
+        rights=api.RIGHTS if api else "",
+        usual_api=credentials.api_url(found),
+        has_path=remote is not None and remote.scheme == "file",
+        deploy_key=hosting.deploy_key(found),
+        deploy_key_page=hosting.deploy_key_page(found),
+    )
+
+
+@blueprint.post("/p/<name>/connect/access")
+@auth.own
+@forms.shown_on(access)
+def store_token(name: str) -> ResponseReturnValue:
+    """Store the token and the address of the API. An empty token leaves the stored one as it is."""
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    token, api_url = request.form.get("token", "").strip(), request.form.get("api_url", "").strip()
+    with forms.at("api_url"):
+        _check_api_url(found, api_url)
+    with forms.at("token"):
+        if not token and not found.has_token:
+            raise InvalidInput("enter a token, or continue without one")
+        connecting.store_token(auth.context(), found, token or None, None if api_url == found.api_url else api_url)
+    return forms.saved(url_for("connect.webhook", name=name))
+
+
+@blueprint.get("/p/<name>/connect/webhook/")
+@auth.own
+def webhook(name: str) -> ResponseReturnValue:
+    project, found = _fetched(name)
+    return _only_checks(project) if found is None else _webhook(project, found)
+
+
+@blueprint.post("/p/<name>/connect/webhook")
+@auth.own
+@forms.shown_on(webhook)
+def make_webhook(name: str) -> ResponseReturnValue:
+    """Create the webhook on the forge; an existing one stays."""
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    added = deliveries.last_webhook(auth.db(), found.id) is None
+    with _explained():
+        said = webhook_setup.set_up(auth.context(), project, added=added, deadline=time.monotonic() + CALLS_S)
+    return _webhook(project, found, said=said)
+
+
+@blueprint.post("/p/<name>/connect/webhook/secret")
+@auth.own
+@forms.shown_on(webhook)
+def new_secret(name: str) -> ResponseReturnValue:
+    """Replace the webhook's secret. The response shows it only once."""
+    project, found = _fetched(name)
+    if found is None:
+        return _only_checks(project)
+    secret = hosting.new_secret()
+    hosting.set_secret(auth.db(), auth.server().vault, project, secret)
+    response = make_response(_webhook(project, found, secret=secret))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/p/<name>/connect/checks/")
+@auth.own
+def checks(name: str) -> str:
+    project, found = _fetched(name)
+    newest = auth.server().checks.newest(project.id)
+    return _step("checks", project, repository=found, checked=newest, ways_out=WAYS_OUT if found else {})
+
+
+@blueprint.post("/p/<name>/connect/checks")
+@auth.own
+@forms.shown_on(checks)
+def check(name: str) -> Response:
+    """Start the checks, whose results the page shows as they come."""
+    project, server = projects.by_name(auth.db(), name), auth.server()
+    server.checks.start(server.config, server.vault, project.id)
+    return redirect(url_for("connect.checks", name=name), 303)
+
+
+def _step(step: str, project: Project | None, **content: Any) -> str:
+    """Render a step; `content` is what its template needs beside the project."""
+    content = {"repository": None} | content
+    return render_template(f"connect_{step}.html", project=project, steps=STEPS, server=base_url(), **content)
+
+
+def _webhook(project: Project, found: Repository, *, said: Sequence[str] = (), secret: str = "") -> str:
+    return _step(
+        "webhook",
+        project,
+        repository=found,
+        webhook_url=base_url() + hosting.webhook_path(project, found.forge),
+        webhook_page=hosting.webhook_page(found),
+        has_address=bool(auth.server().config.server.url),
+        last=deliveries.last_webhook(auth.db(), found.id),
+        said=said,
+        secret=secret,
+    )
+
+
+def _fetched(name: str) -> tuple[Project, Repository | None]:
+    """Return a project and its repository, None if it is pushed to this server."""
+    project = projects.by_name(auth.db(), name)
+    found = hosting.repository_of(auth.db(), project)
+    return project, None if found.forge == projects.HOSTED else found
+
+
+def _only_checks(project: Project) -> Response:
+    """Nothing but the checks concerns a project that is pushed to this server."""
+    return redirect(url_for("connect.checks", name=project.name), 303)
+
+
+def _forge() -> str | None:
+    """Return the chosen forge; None to detect it."""
+    given = request.form.get("forge", "")
+    if given and given not in FORGES:
+        raise InvalidInput(f"unknown Git host {given[:80]!r}")
+    return given or None
+
+
+def _check_api_url(found: Repository, url: str) -> None:
+    """Raise InvalidInput for an API on another host than the repository: it would get the token."""
+    remote = hosting.remote_of(found)
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    if url and url != found.api_url and (remote is None or host != remote.host.lower()):
+        where = f"pushmill project set-token {projects.get(auth.db(), found.project_id).name} --api-url"
+        raise InvalidInput(f"the API must be on the host of the repository; `{where}` on the server takes any other")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Show problems with the URL or the forge at the form, instead of logging them."""
+    try:
+        yield
+    except (GitError, ForgeError) as error:
+        raise InvalidInput(str(error)) from None
