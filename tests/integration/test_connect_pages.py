@@ -248,3 +248,15 @@ def test_the_webhook_step_says_what_the_server_lacks(tmp_path: Path) -> None:
         assert "url = &#34;https://pushmill.example.org&#34;" in admin.get("/p/model/connect/webhook/").text
     finally:
         api.close()
+
+
+def test_commands_in_a_way_out_have_a_copy_button(api: ApiServer, admin: Person, git: GitServer) -> None:
+    admin.post("/connect/", "/runners/", url=f"{git.url}/git/model.git", forge="github")
+    git.redirect = "https://example.org"
+    found = checked(api, admin, "model")
+    assert found.count("fail") >= 1
+    page = admin.get("/p/model/connect/checks/").text
+    command = "<code>pushmill project set-url NAME https://example.org/git/model.git</code>"
+    assert f'{command} <button type="button" class="copy">Copy</button>' in page
+    assert 'href="/p/model/connect/access/">Go to step Access' in page
+    assert "skipped" in page

@@ -33,8 +33,11 @@ STEPS = (
     ("connect.checks", "Checks"),
 )
 CALLS_S = 10.0  # for all calls to the forge within one request
-# where the page can do what a failed check needs
-WAYS_OUT = {"token": "access", "webhook": "webhook", "test delivery": "webhook", "last delivery": "webhook"}
+# the steps that mend what a check finds
+WAYS_OUT = {
+    "repository": ("repository", "access"), "token": ("access",), "status": ("access",), "comments": ("access",),
+    "webhook": ("webhook",), "test delivery": ("webhook",), "last delivery": ("webhook",),
+}  # fmt: skip
 
 
 @blueprint.get("/connect/")

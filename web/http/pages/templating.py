@@ -23,6 +23,7 @@ from web.store import users
 
 QUOTED = re.compile(r"`([^`]+)`")
 COMMAND = re.compile(r"<code>(?:pushmill|git) [^<]+</code>")
+DELIVERY = re.compile(r"(?<!\S)/p/[a-z0-9-]+/deliveries/\d+/")
 COPIED = r'<span class="copied-line">\g<0> <button type="button" class="copy">Copy</button></span>'
 UPLOT = "vendor/uplot-1.6.32"
 
@@ -92,8 +93,8 @@ def code(text: str) -> Markup:
 
 
 def commands(text: str) -> Markup:
-    """Like `code`, with a copy button beside each command."""
-    return Markup(COMMAND.sub(COPIED, code(text)))  # noqa: S704  (escaped there)
+    """Like `code`, with a copy button beside each command, and links to pages of deliveries."""
+    return Markup(DELIVERY.sub(r'<a href="\g<0>">\g<0></a>', COMMAND.sub(COPIED, str(code(text)))))  # noqa: S704  (escaped there)
 
 
 def static(name: str) -> str:
