@@ -23,7 +23,7 @@ from web.http import auth
 from web.services import identities
 from web.services.repositories import hosting
 from web.store import data, deliveries, members, projects
-from web.store.deliveries import Received
+from web.store.deliveries import DeliveryState, Received
 
 HIDDEN = "quietly"  # the project's name, which nothing else contains
 DOCS = Path(__file__).parents[2] / "docs" / "people.md"
@@ -52,6 +52,7 @@ class Walk:
         hosting.prepare(api.context, project, repository)
         lfs.store_object(hosting.lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
         delivery, _ = deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
+        deliveries.finish(api.db, delivery, DeliveryState.DONE, "")  # no worker runs: requests would wait for it
         self.values = {
             "name": HIDDEN, "project": HIDDEN, "datum": datum, "filename": "model.bin", "number": delivery, "oid": OID,
             "position": 1, "slug": "none", "kind": "csv", "executions": found[0], "tasks": task.uuid, "pipelines": pipeline.uuid,
