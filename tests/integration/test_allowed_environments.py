@@ -9,7 +9,7 @@ import by_hand
 import pytest
 from api_server import ApiServer
 from click.testing import CliRunner
-from instance import Checkout
+from instance import Checkout, wait_for
 from push_server import PushServer
 from ruled_project import FULL, SEARCH, TRAIN, Model
 from site_client import Person
@@ -70,8 +70,7 @@ def test_tasks_and_pipelines_are_held_to_it_too(pushes: PushServer, here: Model)
     config = TRAIN_OPEN + "- step: {name: check, image: busybox, command: check, environment: open}\n" + SEARCH + FULL
     here.change({"valohai.yaml": config})
     with pushes.worker():
-        pushes.drain()
-    assert {made.step for made in here.made} == {"train", "check"}
+        wait_for(lambda: {made.step for made in here.made} == {"train", "check"})
     assert {(made.state, made.failure_message) for made in here.made} == {("error", REFUSED)}
 
 
