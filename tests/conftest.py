@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Generator
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import leftovers
 import pytest
@@ -75,18 +76,51 @@ NEEDS: dict[str, Callable[[], str]] = {
 
 
 WAITING = ("e2e", "browser")
+# these take a minute or two each: a worker that began one last would end alone
+LONG = frozenset(
+    {
+        *(
+            "test_readme.py",
+            "test_pages_in_browser.py",
+            "test_live_pages_in_browser.py",
+            "test_kills.py",
+            "test_execution.py",
+        ),
+        *(
+            "test_pull_requests.py",
+            "test_webhooks_of_forges.py",
+            "test_statuses.py",
+            "test_git_http.py",
+            "test_states.py",
+        ),
+    }
+)
 UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in the reason of a skipped test: CI must have these
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let files of tests that mostly wait take turns with files that compute, so that workers do not all do the same."""
+    """Begin with long files, and let files of tests that mostly wait take turns with files that compute."""
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
         files.setdefault(item.path, []).append(item)
-    waiting = [file for file in files if file.parent.name in WAITING]
-    others = [file for file in files if file.parent.name not in WAITING]
+    order = sorted(files, key=lambda file: file.name not in LONG)
+    waiting = [file for file in order if file.parent.name in WAITING]
+    others = [file for file in order if file.parent.name not in WAITING]
     turns = [*zip_longest(waiting, others[::2], others[1::2])]
     items[:] = [item for turn in turns for file in turn if file for item in files[file]]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker whole files, and one worker the browser's shorter ones: each worker with a browser starts one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return str(Path(file).parent) if "/browser/" in file and Path(file).name not in LONG else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

@@ -104,7 +104,7 @@ class Browser:
         """Load a page; again where Chromium cut its connections, as it does when Docker adds a network interface."""
         url = self.site.url + path
         for _ in range(10):
-            if "#" in path:  # another #L… of the page that is open would not load it; a renderer for nothing costs 0.2 s
+            if "#" in path:  # another #L… of an open page would not load it; an empty page costs a renderer, 0.2 s
                 self.driver.get("about:blank")
             self.complaints()
             try:
