@@ -84,7 +84,7 @@ def latest(chance: random.Random) -> Iterator[dict[str, Any]]:
         for key in range(1, len(KEYS) + 1):
             number = chance.random()
             yield {"execution_id": execution, "key_id": key, "seq": 0, "time_us": 0, "value": number, "number": number,
-                   "points": 1, "kept": 1}  # fmt: skip
+                   "points": 2, "kept": 2, "low": number * chance.random(), "high": number}  # fmt: skip
 
 
 def insert_many(db: Database, table: str, found: Iterator[dict[str, Any]]) -> None:
@@ -119,6 +119,9 @@ def tables(api: ApiServer, person: Person) -> None:
     )
     sql = lambda: api.db.conn.execute(by_key).fetchall()  # noqa: E731
     page = measure(person, "project page sorted by a metric", "/p/demo/?sort=-m.accuracy", sql, TABLE_MS)
+    by_low = by_key.replace("number DESC", "low")
+    sql_low = lambda: api.db.conn.execute(by_low).fetchall()  # noqa: E731
+    measure(person, "project page sorted by the lowest value", "/p/demo/?sort=min.accuracy", sql_low, TABLE_MS)
     size = [len(page) / 1000]
     report("project page sorted by a metric: bytes", size, size, unit="kB", promise=at_most(TABLE_KB, "kB"))
     filtered = (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from core.model import Execution
 from web.config.filters.terms import Filter, Names, read
-from web.store import execution_search, metadata
+from web.store import execution_search, executions, metadata
 from web.store.db import execute, insert, transaction
 from web.store.execution_search import Cursor
 from web.store.execution_table import By, Order
@@ -132,14 +132,25 @@ def test_no_more_matches_than_are_listed_at_first_are_looked_up_one_by_one(
         assert runs.found("loss < 1", Order(by="loss", kind=By.KEY)) == [1, 5, 2]
 
 
+def test_the_table_sorts_by_the_lowest_and_the_highest_number_of_a_metric(runs: Runs) -> None:
+    for counter, loss in ((1, 0.125), (2, 9.0), (5, 0.5)):  # a value after the first
+        with transaction(runs.api.db):
+            execution = executions.by_counter(runs.api.db, runs.api.demo.id, counter)
+            metadata.add(runs.api.db, execution.id, [(1, {"loss": loss})])
+    lowest = Order(by="loss", kind=By.LOW, number="low", descending=False)
+    assert runs.found("", lowest) == [1, 2, 5, 3, 4]
+    assert runs.found("loss > 0", Order(by="loss", kind=By.BEST, number="high")) == [2, 3, 5, 1]
+
+
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize(
     ("kind", "by"),
     [(By.COLUMN, name) for name in ("number", "state", "step", "duration", "created")]
-    + [(By.KEY, "loss"), (By.KEY, "none"), (By.PARAMETER, "steps")],
+    + [(By.KEY, "loss"), (By.KEY, "none"), (By.LOW, "loss"), (By.HIGH, "loss"), (By.PARAMETER, "steps")],
 )
 def test_pages_hold_every_execution_once_in_both_directions(runs: Runs, kind: By, by: str, descending: bool) -> None:
-    order = Order(by=by, kind=kind, descending=descending)
+    number = {By.LOW: "low", By.HIGH: "high"}.get(kind, "number")
+    order = Order(by=by, kind=kind, descending=descending, number=number)
     db, project = runs.api.db, runs.api.demo.id
     everything = runs.found("", order)
     assert sorted(everything) == [1, 2, 3, 4, 5]

@@ -97,4 +97,11 @@ def test_columns_are_those_of_the_address_in_its_order(api: ApiServer, person: P
         "loss",
         "best loss",
     ]
+    for sort, numbers in (("best.loss", [1, 2]), ("-max.loss", [2, 1]), ("min.loss", [1, 2]), ("-best.loss", [2, 1])):
+        page = person.get(f"/p/demo/?col=best.loss&col=min.loss&col=max.loss&sort={sort}").text
+        arrow = "\u25be" if sort.startswith("-") else "\u25b4"
+        label = {"best": "best", "min": "lowest", "max": "highest"}[sort.strip("-").split(".")[0]]
+        assert f"{label} loss{arrow}" in headings(page)
+        assert [int(number) for number in re.findall(r"#?(\d+)</a></th>", page)] == numbers, sort
+    assert 'href="?col=best.loss&amp;sort=best.loss"' in person.get("/p/demo/?col=best.loss").text  # the best first
     assert headings(person.get("/p/demo/?col=step&sort=-p.alpha").text) == ["Number", "State", "Step", "alpha\u25be"]

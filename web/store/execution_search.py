@@ -17,11 +17,11 @@ from web.config.filters.terms import Filter
 from web.store import executions
 from web.store.db import row, rows
 from web.store.execution_filter import Condition
-from web.store.execution_table import COLUMNS, By, Order
+from web.store.execution_table import COLUMNS, OF_KEY, By, Order
 
 PARAMETER = "(SELECT atom FROM json_each(execution.parameters) WHERE key = :by)"
 KEY = "(SELECT id FROM metadata_key WHERE name = :by)"
-NUMBER = f"(SELECT number FROM latest WHERE execution_id = execution.id AND key_id = {KEY})"
+NUMBER = f"(SELECT {{}} FROM latest WHERE execution_id = execution.id AND key_id = {KEY})"
 STEPS_AT_ONCE = 500  # of an export
 FEW = 100  # matches that are sorted by themselves
 SAMPLE = 500  # newest executions, whose parameters represent those of all
@@ -83,10 +83,10 @@ class _Statements:
         self._values = condition.values | {"by": order.by}
         self._where = f"execution.project_id = :project AND {executions.KEPT} AND {condition.sql}"
         self._descending = order.descending
-        self._of_key = order.kind is By.KEY
+        self._of_key, self._number = order.kind in OF_KEY, order.number
         by = "number" if order.by == "created" else order.by
         column = COLUMNS.get(by, "") if order.kind is By.COLUMN else ""
-        self._by = {By.COLUMN: column, By.KEY: NUMBER, By.PARAMETER: PARAMETER}[order.kind]
+        self._by = {By.COLUMN: column, By.PARAMETER: PARAMETER}.get(order.kind, NUMBER.format(order.number))
         if wanted.clauses and column != "execution.counter":
             self._list_few()
 
@@ -119,7 +119,7 @@ class _Statements:
         descending = self._descending is not backwards
         value, identifier, source = self._by, "execution.id", "FROM execution WHERE"
         if self._of_key:  # in the order of an index
-            value, identifier = "latest.number", "latest.execution_id"
+            value, identifier = f"latest.{self._number}", "latest.execution_id"
             source = f"FROM latest CROSS JOIN execution ON execution.id = latest.execution_id WHERE latest.key_id = {KEY} AND"
         beyond = f" AND ({value}, {identifier}) {'<' if descending else '>'} (:value, :id)" if place else ""
         direction = "DESC" if descending else "ASC"

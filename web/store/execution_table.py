@@ -38,16 +38,23 @@ class By(Enum):
 
     COLUMN = "column"  # one of COLUMNS
     KEY = "key"  # a metadata key: its latest number
+    BEST = "best"
+    LOW = "low"
+    HIGH = "high"
     PARAMETER = "parameter"
+
+
+OF_KEY = frozenset({By.KEY, By.BEST, By.LOW, By.HIGH})  # kinds whose name is a metadata key
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Sort order. Executions without a value come last."""
+    """Sort order. Executions without a value come last. A metadata key is sorted by the column `number` of `latest`."""
 
     by: str
     kind: By = By.COLUMN
     descending: bool = True
+    number: str = "number"
 
 
 @dataclass(frozen=True, kw_only=True)

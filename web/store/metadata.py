@@ -1,4 +1,4 @@
-"""Metadata: the values of each key of an execution in chunks, and the latest value of each key for tables that sort.
+"""Metadata: the values of each key of an execution in chunks; the latest, lowest and highest one for tables that sort.
 
 New values are appended to the last chunk of their key while it is small, so that little is written twice; small chunks
 are merged once they fill one. Rows of older releases, one for each value, are moved into chunks by the sweep, the last
@@ -33,6 +33,7 @@ from web.store.metadata_chunks import (
     Point,
     Values,
     columns,
+    extent,
     merge,
     pack,
     pack_extremes,
@@ -53,6 +54,10 @@ LATEST = (
     "INSERT INTO latest (execution_id, key_id, seq, time_us, value, number, points, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (execution_id, key_id) DO UPDATE SET seq = excluded.seq, time_us = excluded.time_us,"
     " value = excluded.value, number = excluded.number, points = points + excluded.points, kept = kept + excluded.kept"
+)
+EXTENT = (  # a statement of its own, since most values are within: what is set is written to the indexes, even if equal
+    "UPDATE latest SET low = MIN(COALESCE(low, ?3), ?3), high = MAX(COALESCE(high, ?4), ?4)"
+    " WHERE execution_id = ?1 AND key_id = ?2 AND (low IS NULL OR low > ?3 OR high < ?4)"
 )
 OF_KEY = "FROM latest WHERE execution_id = ? AND key_id = (SELECT id FROM metadata_key WHERE name = ?)"
 OF = "FROM metadata_chunk WHERE execution_id = ? AND key_id = ?"
@@ -104,6 +109,8 @@ def add(
         at, time_us, value = (column[-1] for column in values)
         many = len(values.seqs)
         execute(db, LATEST, (execution_id, key_id, at, time_us, _encode(value), as_number(value), many, many))
+        if found := extent(values.values):
+            execute(db, EXTENT, (execution_id, key_id, *found))
         added += many
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
     _thin(db, execution_id, most, max(THINNED_AT_ONCE, 2 * added))

@@ -121,6 +121,13 @@ class Chunk(NamedTuple):
         ]
 
 
+def extent(values: Sequence[Any]) -> tuple[float, float] | None:
+    """Return the lowest and the highest number among the values, None if there is none."""
+    if set(map(type, values)) != {float} or math.isnan(sum(values)):
+        values = [value for value in values if _kind(value) != JSON]
+    return (min(values), max(values)) if values else None
+
+
 def columns(points: Sequence[Point]) -> Values:
     return Values(*zip(*points, strict=True)) if points else Values((), (), ())
 

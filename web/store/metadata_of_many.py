@@ -39,11 +39,12 @@ def extents_of(
     db: Database, execution_ids: Collection[int], keys: Sequence[str]
 ) -> dict[tuple[int, str], tuple[float, float]]:
     """Return the lowest and the highest number by execution id and key, for those that have numbers."""
-    found = _extremes(db, execution_ids, keys) if keys else {}
-    unpacked = {of: list(EXTREMES.iter_unpack(packed)) for of, packed in found.items()}
-    return {
-        of: (min(map(itemgetter(2), parts)), max(map(itemgetter(6), parts))) for of, parts in unpacked.items() if parts
-    }
+    sql = (
+        "SELECT execution_id, name, low, high FROM metadata_key JOIN latest ON key_id = metadata_key.id"
+        f" WHERE name IN ({', '.join('?' * len(keys))}) AND execution_id IN ({', '.join('?' * len(execution_ids))})"
+        " AND low IS NOT NULL"
+    )
+    return {(of, name): (low, high) for of, name, low, high in db.conn.execute(sql, (*keys, *execution_ids))}
 
 
 def _extremes(db: Database, execution_ids: Collection[int], keys: Sequence[str]) -> dict[tuple[int, str], bytes]:

@@ -10,11 +10,12 @@ from typing import Any
 from flask import request
 
 from web.http.pages.paging import query
+from web.services.presentation import headline
 from web.services.presentation.charts import X_KEYS
 from web.store.execution_table import COLUMNS, By, Order
 
-PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.PARAMETER: "p."}  # of the names in `sort`
-OF_SERIES = ("best.", "min.", "max.")  # columns of a metric that do not sort
+# of the names in `sort`
+PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.BEST: "best.", By.LOW: "min.", By.HIGH: "max.", By.PARAMETER: "p."}
 ASCENDING = ("step", "state", "trial")  # these sort in ascending order first
 
 
@@ -35,8 +36,14 @@ def requested_order(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
     descending, name = given.startswith("-"), given.removeprefix("-")
     for kind in kinds:
         if name.startswith(PREFIXES[kind]):
-            return Order(by=name.removeprefix(PREFIXES[kind]), kind=kind, descending=descending)
+            key = name.removeprefix(PREFIXES[kind])
+            return Order(by=key, kind=kind, descending=descending, number=_number(kind, key))
     return Order(by=name, descending=descending) if name in COLUMNS else default
+
+
+def _number(kind: By, key: str) -> str:
+    low = kind is By.LOW or (kind is By.BEST and headline.less_is_better(key))
+    return "low" if low else "high" if kind in (By.BEST, By.HIGH) else "number"
 
 
 def name(order: Order) -> str:
@@ -50,14 +57,15 @@ def plain(name: str, label: str) -> Column:
 
 def split(name: str) -> tuple[str, str] | None:
     """Return the prefix of a column of a parameter or metric and the name after it; None for other columns."""
-    prefix = next((one for one in (*PREFIXES.values(), *OF_SERIES) if one and name.startswith(one)), "")
+    prefix = next((one for one in PREFIXES.values() if one and name.startswith(one)), "")
     return (prefix, name.removeprefix(prefix)) if prefix and name != prefix else None
 
 
 def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str = "") -> Column:
-    """Return a column. Its link reverses the order if it sorts already, else starts with the largest or newest."""
+    """Return a column. Its link reverses the order if it sorts already, else starts with the best, largest or newest."""
     active = (by, kind) == (order.by, order.kind)
-    descending = not order.descending if active else by not in ASCENDING or kind is not By.COLUMN
+    ascending = by in ASCENDING if kind is By.COLUMN else kind is By.BEST and headline.less_is_better(by)
+    descending = not order.descending if active else not ascending
     direction = ("descending" if order.descending else "ascending") if active else ""
     named = PREFIXES[kind] + by
     link = query(sort=("-" if descending else "") + named) + anchor

@@ -18,7 +18,7 @@ from web.services.presentation import run_names, troubles
 from web.services.triggers import approvals
 from web.store import execution_search, projects, saved_views
 from web.store.execution_search import Cursor, Found
-from web.store.execution_table import By, Order
+from web.store.execution_table import OF_KEY, By, Order
 
 blueprint = Blueprint("executions", __name__)
 
@@ -73,7 +73,7 @@ def listing(name: str) -> str:
 
 
 def requested_order() -> Order:
-    return columns.requested_order(Order(by="number"), (By.KEY, By.PARAMETER))
+    return columns.requested_order(Order(by="number"), (*OF_KEY, By.PARAMETER))
 
 
 def requested_filter(names: Names) -> Filter:

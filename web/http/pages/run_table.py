@@ -22,7 +22,7 @@ from web.services.presentation.run_names import RunNames
 from web.services.presentation.trends import Trends
 from web.store import commits, metadata, metadata_of_many
 from web.store.db import Database
-from web.store.execution_table import By, Order
+from web.store.execution_table import OF_KEY, By, Order
 
 FIXED = ("step", "commit", "who", "environment", "duration", "created", "trend")  # columns that every execution has
 SORTED = ("step", "duration", "created")
@@ -108,7 +108,7 @@ def trends_of(
 ) -> Trends | None:
     """Return the lines of the column of trends: of the metric that sorts, or else of the most important one."""
     ranked = headline.ranked(dict.fromkeys(names.metrics, 0))
-    key = order.by if order.kind is By.KEY else next((key for key in ranked if not headline.is_counter(key)), "")
+    key = order.by if order.kind in OF_KEY else next((key for key in ranked if not headline.is_counter(key)), "")
     if not key or "trend" not in chosen:
         return None
     series = metadata_of_many.series_of(db, [execution.id for execution in found], key, TREND_PARTS)
@@ -125,9 +125,8 @@ def _heading(name: str, order: Order) -> Column:
         found = columns.column(name, name.capitalize(), order)
         return found if name in SORTED else columns.plain(name, name.capitalize())
     prefix, of = columns.split(name) or ("", name)
-    if prefix in ("p.", "m."):
-        return columns.column(of, of, order, By.PARAMETER if prefix == "p." else By.KEY)
-    return columns.plain(name, _label(name))
+    kind = next(kind for kind, its in columns.PREFIXES.items() if its == prefix)
+    return columns.column(of, _label(name), order, kind)
 
 
 class _Table:
