@@ -64,7 +64,7 @@ CEILINGS = {
     "execution_tabs.used": 30,
     "executions.listing": 23,
     "export.download": 12,
-    "invitations.show": 3,
+    "invitations.show": 4,
     "members.show": 7,
     "pipelines.listing": 9,
     "pipelines.show": 15,

@@ -82,3 +82,16 @@ def test_the_tab_that_is_shown_is_in_view_on_a_phone(browser: Browser, path: str
     browser.open(path)
     box = browser.run("return document.querySelector('.tabs [aria-current]').getBoundingClientRect().toJSON()")
     assert 0 <= box["left"] < box["right"] <= 390
+
+
+def test_a_commit_shows_each_target_with_its_state_and_what_was_skipped(browser: Browser, demo_site: Site) -> None:
+    browser.open(f"/p/cells/commits/{demo_site.demo.long.commit_identifier}/")
+    assert texts(browser, ".target h3") == ["train", "preprocess", "evaluate", "lr-search", "full"]
+    assert "Skipped: input model has no default" in browser.find("#step-evaluate").text
+    assert "Failed" in browser.find("#step-preprocess .run-of").text
+    assert texts(browser, "#pipeline-full .layers .state")[0] == "preprocess"
+    assert "waiting for approval" in browser.find("#pipeline-full .waits").text
+    assert browser.run("return document.querySelectorAll('.outcome .tail').length") == 2  # one runs, one failed
+    browser.find("#step-train .button").click()
+    browser.wait("location.pathname.endsWith('/run/') && location.search === '?step=train'")
+    assert browser.complaints() == []

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 from api_server import ApiServer
+from grouped_project import YAML as GROUPS
+from grouped_project import Grouped
 from made_repository import MadeRepository
 from site_client import Person
 
@@ -73,3 +75,33 @@ def test_a_commit_leads_to_its_page_on_the_git_host(api: ApiServer, forge: str, 
     facts = commit_facts.commit_facts(api.context, replace(repository, forge=forge, url=url), api.commit)
     assert facts.page == (page and page + api.commit.sha)
     assert (facts.parent, facts.diff, facts.source) == ("", None, None)
+
+
+def test_the_card_of_a_step_has_its_newest_run_and_the_metric_of_the_newest_that_has_one(api: ApiServer) -> None:
+    sha = made(api).commit({"a": b"1\n"})
+    with_metric = ran(api, sha, 0.75)
+    uuid, _ = api.started(commit=api.add_commit(api.demo, sha))
+    person = Person(api)
+    person.log_in()
+    card = person.get(f"/p/demo/commits/{sha}/").text.split('<article class="target"')[1].split("</article>")[0]
+    newest = api.execution(uuid).counter
+    assert f'<p class="run-of"><a href="/p/demo/executions/{newest}/">#{newest}</a>' in card
+    assert '<dd title="0.75">0.75</dd>' in card
+    assert f'<dd class="of"><a href="/p/demo/executions/{with_metric}/">' in card
+    assert card.count('class="dot complete"') == 1
+
+
+def test_the_best_of_a_task_stands_beside_that_of_the_parent(api: ApiServer) -> None:
+    there = made(api)
+    parent = there.commit({"a": b"1\n"})
+    child = there.commit({"a": b"2\n"}, parent)
+    site = Grouped(api)
+    for sha, loss in ((parent, 0.5), (child, 0.75)):
+        site.commit = api.add_commit(api.demo, sha, GROUPS)
+        best = site.trial(site.task(), 0, {"loss": loss}, rate=0.1)
+        if sha == parent:
+            before = best
+    card = site.page(f"commits/{child}/").split('id="task-search"')[1].split("</article>")[0]
+    assert "best loss" in card
+    assert f'<dd class="change worse"><a href="/p/demo/executions/{before.counter}/"' in card
+    assert ">+0.25<" in card

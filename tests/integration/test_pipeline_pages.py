@@ -148,7 +148,9 @@ def test_the_list_has_every_pipeline_and_an_empty_one_says_how_to_get_one(site: 
 def test_the_commits_pages_show_the_pipeline_and_nothing_that_it_has_made(site: Grouped) -> None:
     begun(site)
     page = site.page(f"commits/{'c' * 40}/")
-    assert page.count('class="outcome"') == 1
+    assert page.count('class="target"') == 5
+    assert re.findall(r'class="layers">(.*?)</p>', page)[-1].count('class="state ') == 3
+    assert re.findall(r'<p class="run-of"><a href="([^"]+)"', page) == ["/p/demo/pipelines/1/"]
     assert "1/3 nodes" in page
     assert "No runs for this commit." not in page
     listed = site.page("commits/")

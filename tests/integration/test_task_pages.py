@@ -213,9 +213,10 @@ def test_the_commits_pages_show_the_task_and_not_its_trials(site: Grouped) -> No
     searched(site)
     alone = site.run("prepare")
     page = site.page(f"commits/{'c' * 40}/")
-    assert page.count('class="outcome"') == 2
-    assert f">#{alone.counter} prepare</a>" in page
-    assert 'href="/p/demo/tasks/1/">!1 search</a>' in page
+    runs = re.findall(r'id="([^"]+)">(?:(?!</article>).)*?<p class="run-of"><a href="([^"]+)"', page, re.DOTALL)
+    alone_at = f"/p/demo/executions/{alone.counter}/"
+    assert runs == [("step-prepare", alone_at), ("task-search", "/p/demo/tasks/1/")]
+    assert "best loss" in page
     assert "4/6 executions" in page
     assert 'data-changes="/p/demo/changes?' in page
     listed = site.page("commits/")

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flask import Blueprint, redirect, render_template, url_for
 from markupsafe import Markup
 from werkzeug import Response
 
-from core.groups import Pipeline, Task
-from core.model import Commit, Execution, Target, TargetKind
+from core.model import Commit, Execution
 from core.states import State
 from web.http import auth, changes
-from web.http.pages import groups
+from web.http.pages import commit_cards, groups
 from web.http.pages.addresses import base_url
+from web.http.pages.commit_cards import Run
 from web.http.pages.groups import Mark
 from web.http.pages.paging import Page
 from web.services.context import Context
-from web.services.presentation import against_parent, commit_facts, formats, loglines, verdicts
-from web.services.presentation.against_parent import MainMetric
+from web.services.presentation import commit_facts, formats, loglines, verdicts
 from web.services.presentation.verdict import Verdict
 from web.services.scheduling import wait_reason
 from web.services.triggers import approvals
-from web.services.triggers.rules.runnable import described_targets
 from web.store import approvals as approval_store
-from web.store import commits, execution_table, executions, logs, metadata, projects, pull_requests, pushes, statuses
+from web.store import commits, execution_table, logs, projects, pull_requests, pushes, statuses
 from web.store.launched import RunCount
 from web.store.logs import LogLength
 
@@ -51,14 +48,11 @@ class CommitRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SingleRun:
-    """An execution of a commit outside tasks and pipelines; `tail` are its last log lines if it runs or failed."""
+class Tail:
+    """The last log lines of an execution that runs or failed."""
 
     execution: Execution
-    latest: dict[str, Any]
-    main: MainMetric | None
-    tail: Markup
-    waits: str
+    lines: Markup
 
 
 @blueprint.get("/p/<name>/commits/")
@@ -71,7 +65,7 @@ def listing(name: str) -> str:
     found, total = commits.search(db, [project.id], adhoc=None, limit=page.size, offset=page.offset)
     ids = [commit.id for commit in found]
     marks, launched = groups.marks_of_commits(db, ids), execution_table.newest_of_commits(db, ids, DOTS)
-    runs = {commit_id: _counts([mark.group for mark in marks[commit_id]], launched[commit_id]) for commit_id in ids}
+    runs = {commit_id: _counts([*(mark.group for mark in marks[commit_id]), *launched[commit_id]]) for commit_id in ids}
     said = verdicts.of_commits(db, found, runs)
     rows = [
         CommitRow(commit=commit, marks=marks[commit.id], executions=launched[commit.id], verdict=said[commit.id])
@@ -96,25 +90,25 @@ def show(name: str, identifier: str) -> str:
     db = auth.db()
     project = projects.by_name(db, name)
     commit = commits.by_identifier(db, project.id, identifier)
-    found = executions.of_commit(db, commit.id)
-    task_lines, pipeline_lines = groups.places_of_commit(db, commit.id)
+    found = commit_cards.launched(db, commit)
     repository = projects.repository(db, commit.repository_id)
     facts = commit_facts.commit_facts(auth.context(), repository, commit)
-    runs = _counts([line.task for line in task_lines], [line.pipeline for line in pipeline_lines], found)
+    runs = _counts([run for of in found.by_target().values() for run in of])
+    of_commit = pushes.pushes_of_commit(db, commit.id)
+    skipped = dict(pair for push in reversed(of_commit) for pair in push.skipped)
     return render_template(
         "commit.html",
         project=project,
         commit=commit,
         verdict=verdicts.of_commits(db, [commit], {commit.id: runs})[commit.id],
-        pushes=pushes.pushes_of_commit(db, commit.id),
+        pushes=of_commit,
         pull_requests=pull_requests.of_commit(db, commit.id),
         waits_for_approval=bool(approval_store.waiting(db, project.id, identifier)),
         approval=approval_store.find(db, commit.repository_id, identifier),
-        runnables=described_targets(commit.config),
-        tasks=task_lines,
-        pipelines=pipeline_lines,
+        cards=commit_cards.cards(db, commit, facts.parent, found, skipped),
+        waits=wait_reason.wait_reasons(auth.context(), found.executions),
+        tails=_tails(auth.context(), found.executions),
         facts=facts,
-        outcomes=_outcomes(auth.context(), found, facts.parent),
         posted=list(statuses.posted_statuses(db, commit.repository_id, identifier).values()),
         host=formats.forge_name(repository.forge),
     )
@@ -129,21 +123,11 @@ def approve(name: str, identifier: str) -> Response:
     return redirect(url_for("commits.show", name=name, identifier=identifier), 303)
 
 
-def _outcomes(context: Context, found: list[Execution], parent: str) -> list[SingleRun]:
-    ids = [execution.id for execution in found]
-    latest, waits = metadata.latest_of(context.db, ids), wait_reason.wait_reasons(context, found)
-    main = against_parent.main_metrics(context.db, found[0].project_id, parent, found, latest) if found else {}
-    lengths = logs.lengths(context.db, [e.id for e in found if e.state in WITH_TAIL][:SHOWN_TAILS])
-    return [
-        SingleRun(
-            execution=execution,
-            latest=latest.get(execution.id, {}),
-            main=main.get(execution.id),
-            tail=_tail(context.config.logs_dir, execution, lengths.get(execution.id)),
-            waits=waits.get(execution.id, ""),
-        )
-        for execution in found
-    ]
+def _tails(context: Context, found: Sequence[Execution]) -> list[Tail]:
+    shown = [execution for execution in reversed(found) if execution.state in WITH_TAIL][:SHOWN_TAILS]
+    lengths = logs.lengths(context.db, [execution.id for execution in shown])
+    logs_dir = context.config.logs_dir
+    return [Tail(execution=one, lines=_tail(logs_dir, one, lengths.get(one.id))) for one in shown]
 
 
 def _tail(logs_dir: Path, execution: Execution, at: LogLength | None) -> Markup:
@@ -153,18 +137,5 @@ def _tail(logs_dir: Path, execution: Execution, at: LogLength | None) -> Markup:
     return Markup("\n".join(loglines.plain(line) for line in lines))  # noqa: S704  (escaped there)
 
 
-def _counts(*found: Sequence[Execution | Task | Pipeline]) -> list[RunCount]:
-    return [
-        RunCount(
-            target=Target(kind=_kind(item), name=item.step if isinstance(item, Execution) else item.name),
-            state=item.state,
-        )
-        for items in found
-        for item in items
-    ]
-
-
-def _kind(item: Execution | Task | Pipeline) -> TargetKind:
-    if isinstance(item, Execution):
-        return TargetKind.STEP
-    return TargetKind.TASK if isinstance(item, Task) else TargetKind.PIPELINE
+def _counts(found: Iterable[Run]) -> list[RunCount]:
+    return [RunCount(target=commit_cards.target_of(run), state=run.state) for run in found]

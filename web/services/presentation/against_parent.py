@@ -10,6 +10,7 @@ from core.model import Execution
 from core.states import State
 from web.config.metadata import as_number
 from web.services.presentation import formats, headline
+from web.services.presentation.objective import Objective, objective_of_key
 from web.store import commits, execution_table, metadata
 from web.store.db import Database
 
@@ -18,7 +19,9 @@ LOOKED_AT = 100  # executions of the parent
 
 @dataclass(frozen=True, kw_only=True)
 class MainMetric:
-    """The main metric of an execution. `change` is the difference to the execution `of` of the parent, "" without one.
+    """The main metric of an execution or a task, for a task its best value.
+
+    `change` is the difference to the execution with the number `of` of the parent, "" without one.
 
     `better` is None if the metric is as good as there.
     """
@@ -27,7 +30,7 @@ class MainMetric:
     value: float
     change: str = ""
     better: bool | None = None
-    of: Execution | None = None
+    of: int | None = None
 
 
 def main_metrics(
@@ -46,9 +49,7 @@ def main_metrics(
             continue
         other = before.get(execution.step)
         reference = as_number(values.get(other.id, {}).get(key)) if other else None
-        result[execution.id] = (
-            MainMetric(key=key, value=value) if reference is None else _compared(key, value, reference, other)
-        )
+        result[execution.id] = compared(objective_of_key(key), value, reference, other.counter if other else None)
     return result
 
 
@@ -61,8 +62,12 @@ def _successful(db: Database, project_id: int, parent: str) -> dict[str, Executi
     return {execution.step: execution for execution in found if execution.state is State.COMPLETE}
 
 
-def _compared(key: str, value: float, reference: float, of: Execution | None) -> MainMetric:
+def compared(goal: Objective, value: float, reference: float | None, of: int | None) -> MainMetric:
+    if reference is None:
+        return MainMetric(key=goal.key, value=value)
     difference = value - reference
     sign = "+" if difference > 0 else "\u2212" if difference < 0 else "±"
-    better = None if difference == 0 else (difference < 0) == headline.less_is_better(key)
-    return MainMetric(key=key, value=value, change=f"{sign}{formats.number(abs(difference))}", better=better, of=of)
+    better = None if difference == 0 else goal.cost(value) < goal.cost(reference)
+    return MainMetric(
+        key=goal.key, value=value, change=f"{sign}{formats.number(abs(difference))}", better=better, of=of
+    )
