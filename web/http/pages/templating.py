@@ -22,7 +22,7 @@ from web.services.presentation import execution_status, formats, parallel, searc
 from web.store import users
 
 QUOTED = re.compile(r"`([^`]+)`")
-COMMAND = re.compile(r"<code>(?:pushmill|git) [^<]+</code>")
+COMMAND = re.compile(r"<code>(?:pushmill|git) [\w./:@= -]+</code>")
 DELIVERY = re.compile(r"(?<!\S)/p/[a-z0-9-]+/deliveries/\d+/")
 COPIED = r'<span class="copied-line">\g<0> <button type="button" class="copy">Copy</button></span>'
 UPLOT = "vendor/uplot-1.6.32"
