@@ -7,6 +7,7 @@ import re
 import pytest
 from api_server import ApiServer
 from site_client import Person
+from werkzeug.test import TestResponse
 
 from web.http.pages.forms import Form
 
@@ -28,6 +29,12 @@ def person(api: ApiServer) -> Person:
     ("/runners/", "/runners/", {"name": "a b", "environments": "default"}, 400, "a b"),
     ("/runners/", "/runners/", {"name": "one", "environments": "default"}, 409, "one"),
     ("/runners/one/limits", "/runners/", {"slots": "few"}, 400, "few"),
+    ("/runners/one/limits", "/runners/", {"slots": "1", "projects": "nowhere"}, 404, "nowhere"),
+    ("/runners/", "/runners/", {"name": "new", "environments": "a/b"}, 400, "a/b"),
+    ("/environments/", "/environments/", {"slug": "gpu", "form": "", "cpus": "-1"}, 400, "-1"),
+    ("/environments/", "/environments/", {"slug": "default", "form": "default", "memory": "much"}, 400, "much"),
+    ("/environments/", "/environments/", {"slug": "default", "form": "default", "mounts": "data"}, 400, "data"),
+    ("/environments/", "/environments/", {"slug": "No Name", "form": ""}, 400, "No Name"),
     ("/users/", "/users/", {"username": "admin"}, 409, "admin"),
     ("/auth/tokens/", "/auth/tokens/", {"token_name": "ci", "scope": "read", "days": "x"}, 400, "x"),
 ])  # fmt: skip
@@ -43,11 +50,48 @@ def test_a_refused_form_is_shown_again_with_the_problem_and_what_was_typed(
     assert "aria-invalid" not in person.get(page).text
 
 
-def test_a_problem_of_no_one_field_stands_at_the_form(person: Person) -> None:
-    answer = person.post("/environments/", "/environments/", slug="gpu", form="", cpus="-1")
-    assert (answer.status_code, answer.text.count('role="alert"')) == (400, 1)
-    assert 'value="gpu"' in answer.text
-    assert 'value="-1"' in answer.text
+def test_a_problem_of_no_one_field_stands_at_the_form(api: ApiServer, person: Person) -> None:
+    uuid, _ = api.placed()
+    answer = person.post("/p/demo/settings/delete", "/p/demo/settings/delete/", confirm="demo")
+    assert (answer.status_code, answer.text.count('role="alert"')) == (409, 1)
+    assert 'value="demo"' in answer.text
+    assert api.execution(uuid)
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def press(person: Person, path: str, referrer: str, accept: dict[str, str] = BROWSER, **form: str) -> TestResponse:
+    """A form without fields of its own, pressed on the page `referrer`."""
+    data = {"csrf_token": person.csrf("/runners/"), **form}
+    return person.client.post(path, data=data, headers={"Referer": f"{HERE}{referrer}", **accept})
+
+
+def test_a_refused_button_shows_its_page_with_the_problem_once(api: ApiServer, person: Person) -> None:
+    api.placed()
+    page = "/p/demo/executions/1/"
+    answer = press(person, f"{page}again", page)
+    assert (answer.status_code, answer.location) == (303, page)
+    shown = person.get(page).text
+    assert shown.count('<p class="banner error" role="alert">#1 has not finished: stop it first, or wait</p>') == 1
+    assert "has not finished" not in person.get(page).text
+    out_of_date = press(person, "/p/demo/settings/badge", "/p/demo/settings/badge/", csrf_token="of another session")
+    assert out_of_date.location == "/p/demo/settings/badge/"
+    assert "The form is out of date" in person.get("/p/demo/settings/badge/").text
+
+
+@pytest.mark.parametrize(("referrer", "accept"), [
+    ("/p/demo/executions/1/", {"Accept": "*/*"}),  # a script
+    ("/", BROWSER), ("/p/demo/executions/1/stop", BROWSER), ("//evil.example/", BROWSER),
+])  # fmt: skip
+def test_a_problem_is_answered_by_itself_where_there_is_no_page_to_show(
+    api: ApiServer, person: Person, referrer: str, accept: dict[str, str]
+) -> None:
+    api.placed()
+    answer = press(person, "/p/demo/executions/1/again", referrer, accept)
+    assert answer.status_code == 409
+    assert "#1 has not finished" in answer.text
+    assert "has not finished" not in person.get("/p/demo/executions/1/").text
 
 
 def test_a_saved_form_says_so_once_at_its_own_place(person: Person) -> None:

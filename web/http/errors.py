@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 import orjson
-from flask import Flask, Response, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask.typing import ResponseReturnValue
 from jinja2 import TemplateNotFound
 from werkzeug.exceptions import HTTPException, InternalServerError, NotFound, Unauthorized, default_exceptions
@@ -90,6 +90,7 @@ def _fill(response: Response, sentence: str) -> Response:
 
 
 def _fill_page(response: Response, sentence: str) -> None:
+    g.refused = sentence
     status = response.status_code
     title = HTTP_STATUS_CODES.get(status, "Error")
     try:

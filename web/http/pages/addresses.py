@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import request
+from flask import current_app, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from web.http import auth
 
@@ -27,4 +29,16 @@ def way_back() -> str:
     if f"{parts.scheme}://{parts.netloc}/" != request.host_url:
         return "/"
     path = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
-    return "/" if path == request.full_path.rstrip("?") and request.method == "GET" else path
+    is_here = path == request.full_path.rstrip("?") and request.method == "GET"
+    return "/" if is_here or not _is_page(parts.path) else path
+
+
+def _is_page(path: str) -> bool:
+    """Return whether a path can be opened; those that only take forms cannot, although browsers show their answers."""
+    try:
+        current_app.create_url_adapter(request).match(path, method="GET")  # type: ignore[union-attr]
+    except RequestRedirect:
+        return True
+    except HTTPException:
+        return False
+    return True

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug import Response
 
+from core.names import check_environment
 from web.http import auth, changes
 from web.http.pages import forms
 from web.services.executions import environments as rules
@@ -49,7 +50,13 @@ def change() -> Response:
     for name in LISTS:
         given[name] = request.form.get(name, "").replace(",", " ").split()
     given["autorestart"] = "autorestart" in request.form
-    changed = rules.change(auth.db(), request.form.get("slug", "").strip(), given)
+    slug = request.form.get("slug", "").strip()
+    with forms.at("slug"):
+        check_environment(slug)
+    for name, value in given.items():
+        with forms.at(name):
+            rules.column(name, value)
+    changed = rules.change(auth.db(), slug, given)
     return forms.saved(url_for("environments.listing", _anchor=f"environment-{changed.slug}"))
 
 

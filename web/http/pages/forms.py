@@ -14,8 +14,11 @@ from markupsafe import Markup
 
 from core.errors import PushmillError
 from web.http.errors import status_of
+from web.http.pages.addresses import way_back
 
 View = TypeVar("View", bound=Callable[..., Any])
+PROBLEM_CHARS = 500  # it travels in a cookie
+REFUSALS = (400, 403, 404, 409, 413)
 ATTRIBUTES = Markup(' aria-invalid="true" autofocus')
 
 
@@ -90,6 +93,27 @@ def saved(url: str) -> Response:
     if "id" in session:  # requests with a token have no page
         session["saved"] = _key()
     return redirect(url, 303)  # type: ignore[return-value]
+
+
+def lead_back(response: Response) -> Response:
+    """Instead of a page with nothing but a problem, show the page of the refused form or button with the problem once.
+
+    For forms without `shown_on`. Scripts, which accept anything, get the answer itself.
+    """
+    refused_with = g.get("refused")
+    if refused_with is None or request.method != "POST" or "id" not in session or response.status_code not in REFUSALS:
+        return response
+    if "text/html" not in request.headers.get("Accept", "") or way_back() == "/":
+        return response
+    session["problem"] = refused_with[:PROBLEM_CHARS]
+    return redirect(way_back(), 303)  # type: ignore[return-value]
+
+
+def problem() -> str:
+    """Return the problem of the form or button that led to this page, once."""
+    if "problem" not in session:
+        return ""
+    return str(session.pop("problem"))
 
 
 def form_state(action: str, key: str = "") -> Form:

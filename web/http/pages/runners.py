@@ -10,13 +10,13 @@ from werkzeug import Response
 
 from core import clock
 from core.errors import CannotStart, ConfigError, Conflict
-from core.names import check_runner
+from core.names import check_environment, check_runner
 from web.http import auth, changes, numbers
 from web.http.pages import forms
 from web.services.runners import overview
 from web.services.runners import registration as fleet
 from web.services.runners.registration import Credentials, RunnerLimits
-from web.store import runners
+from web.store import projects, runners
 
 blueprint = Blueprint("runners", __name__)
 
@@ -46,8 +46,12 @@ def register() -> Response:
         check_runner(name)
         if runners.by_name(db, name) is not None:
             raise Conflict(f"Runner {name} already exists: remove it first, or create new credentials for it.")
+    with forms.at("environments"):
+        for slug in slugs:
+            check_environment(slug)
+    limits = _limits()
     with _explained():
-        return _shown(fleet.register(db, server.config, server.queues, name, slugs, _limits()))
+        return _shown(fleet.register(db, server.config, server.queues, name, slugs, limits))
 
 
 @blueprint.post("/runners/<name>/limits")
@@ -95,10 +99,11 @@ def remove(name: str) -> Response:
 
 def _limits() -> RunnerLimits:
     """Return the limits in the form; no projects means all projects."""
-    return RunnerLimits(
-        slots=_slots(),
-        projects=request.form.get("projects", "").replace(",", " ").split(),
-    )
+    db, named = auth.db(), request.form.get("projects", "").replace(",", " ").split()
+    with forms.at("projects"):
+        for name in named:
+            projects.by_name(db, name)
+    return RunnerLimits(slots=_slots(), projects=named)
 
 
 def _slots() -> int | None:

@@ -30,6 +30,7 @@ UPLOT = "vendor/uplot-1.6.32"
 
 def init_app(app: Flask) -> None:
     environment = app.jinja_env
+    app.after_request(forms.lead_back)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
     environment.undefined = StrictUndefined
@@ -67,6 +68,7 @@ def init_app(app: Flask) -> None:
         "version": version("pushmill"),
         "changes": lambda: g.get("changes", ""),
         "form_state": forms.form_state,
+        "form_problem": forms.problem,
         "way_back": addresses.way_back,
         "theme": theme,
     }

@@ -104,7 +104,7 @@ def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
 
     Values may be text, as entered by a user.
     """
-    columns = {name: _column(name, value) for name, value in given.items()}
+    columns = {name: column(name, value) for name, value in given.items()}
     with transaction(db):
         found = environments.ensure(db, slug)
         if columns:
@@ -130,7 +130,8 @@ def remove(db: Database, slug: str) -> None:
         audit.record(db, Act.REMOVE, Kind.ENVIRONMENT, slug)
 
 
-def _column(name: str, value: Any) -> Any:
+def column(name: str, value: Any) -> Any:
+    """Return the value of a column of an environment. Raises InvalidInput."""
     if name in CHOICES and value not in CHOICES[name]:
         raise InvalidInput(f"{name} must be {' or '.join(CHOICES[name])}, got {value!r}"[:200])
     if name == "memory":
