@@ -183,7 +183,7 @@ def test_chosen_executions_are_tagged_and_untagged_all_or_none(api: ApiServer, p
     assert post(person, "tag", both, tags="a\u202eb") == 400
     assert tags()[0] == ("best",)
     assert post(person, "tag", both[:1], tags="") == 303
-    entries = [one for one in audit.search(api.db, audit.Question(), 50) if one.detail.startswith("tags:")]
+    entries = [one for one in audit.search(api.db, audit.AuditQuery(), 50) if one.detail.startswith("tags:")]
     assert [(entry.name, entry.detail) for entry in entries[1:3]] == [
         (f"#{other.counter}", "tags: best"), (f"#{one.counter}", "tags: best")]  # fmt: skip
     assert len(entries) == 6
