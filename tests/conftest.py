@@ -61,7 +61,7 @@ def _missing_sshd() -> str:
 
 def _missing_payloads() -> str:
     there = (Path(__file__).parents[1] / ".payloads" / "installed").exists()
-    return "" if there else "what forges really sent is not here: .ci/payloads fetches it"
+    return "" if there else "axe-core and what forges really sent are not here: .ci/payloads fetches them"
 
 
 NEEDS: dict[str, Callable[[], str]] = {

@@ -1,8 +1,11 @@
-"""Every page in a real browser: none scrolls sideways or breaks its content security policy, all fields have labels."""
+"""Every page in a real browser: accessible, no wider than the window, and within its content security policy."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from demo_pages import every_page
 from demo_site import Browser, Site
 from selenium.webdriver.common.keys import Keys
 
@@ -11,43 +14,65 @@ from web.store import runners
 pytestmark = pytest.mark.browser
 
 
-def every_page(site: Site) -> list[str]:
-    demo, project = site.demo, f"/p/{site.demo.project.name}/"
-    return [
-        "/", "/runners/", "/users/", "/auth/tokens/", "/api/docs/", project,
-        f"{project}?sort=m.loss&q=state+%3D+complete", f"{project}?q=los+%3E+1", f"{project}compare/",
-        f"{project}compare/?e={demo.long.counter}&e={demo.live.counter}&e={demo.failed.counter}",
-        f"{project}commits/", f"{project}settings/",
-        f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
-        f"{project}activity/", f"{project}activity/?show=problems",
-        f"{project}deliveries/{demo.delivery}/", f"{project}settings/badge/?metric=accuracy&step=train", "/environments/",
-        *(f"{project}settings/{part}/" for part in ("runs", "rules", "variables", "members", "delete")),
-        f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
-        f"{project}tasks/{demo.task.counter}/", f"{project}?q=task+%3D+{demo.task.counter}", f"{project}pipelines/",
-        f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",
-        *(f"{project}commits/{demo.long.commit_identifier}/run/?{query}" for query in (
-            "step=train", "task=lr-search", "pipeline=full", f"step=train&from={demo.queued.counter}")),
-        f"{project}commits/{demo.foreign.identifier}/run/?step=train",
-        *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
-        *(site.page(demo.long, f"{tab}/") for tab in ("log", "charts", "outputs", "resources", "configuration")),
-    ]  # fmt: skip
+AXE = Path(__file__).parents[2] / ".payloads" / "axe.min.js"
+FINDINGS = """
+const [rules, done] = arguments;
+const what = ({ id, impact, nodes }) => nodes.map(({ target, html, failureSummary }) =>
+  [`${id} (${impact}): ${target.join(" ")}`, html.slice(0, 200), failureSummary.slice(0, 300)].join("\\n  "));
+axe.run(rules.length ? { runOnly: rules } : {})
+  .then(({ violations }) => done(violations.flatMap(what)), (error) => done([String(error)]));
+"""
+PARTS = 4  # of all pages, so that no test takes long
 
 
-UNLABELLED = """return [...document.querySelectorAll('input:not([type=hidden]), select')]
-    .filter((field) => !field.labels.length).map((field) => field.name || field.id)"""
+def findings(browser: Browser, *rules: str) -> list[str]:
+    """What axe-core finds on the page that is open, by these of its rules or by all of them."""
+    if not browser.run("return typeof axe === 'object'"):
+        browser.run(AXE.read_text())
+    found: list[str] = browser.driver.execute_async_script(FINDINGS, list(rules))
+    return found
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [320, 360, 1280])
-def test_no_page_scrolls_sideways_violates_its_policy_or_has_a_field_without_a_label(
-    browser: Browser, demo_site: Site, width: int, dark: bool
-) -> None:
-    browser.look(width, 740, dark=dark)
-    for path in every_page(demo_site):
+def complaints(browser: Browser, path: str) -> list[str]:
+    """What the console says, except that a page of an error has its status."""
+    return [said for said in browser.complaints() if f"{path} - Failed to load resource" not in said]
+
+
+def width_of_content(browser: Browser) -> int:
+    width: int = browser.run("return document.documentElement.scrollWidth")
+    return width
+
+
+@pytest.mark.payloads
+@pytest.mark.parametrize("part", range(PARTS))
+def test_axe_finds_nothing_on_any_page_and_none_breaks_its_policy(browser: Browser, demo_site: Site, part: int) -> None:
+    found = {}
+    for path in every_page(demo_site)[part::PARTS]:
+        browser.look()
         browser.open(path)
-        assert browser.run("return document.documentElement.scrollWidth") <= width, path
-        assert browser.run(UNLABELLED) == [], path
-        assert browser.complaints() == [], path
+        found[path] = findings(browser)
+        browser.look(dark=True)
+        found[f"{path} in dark"] = findings(browser, "color-contrast", "link-in-text-block")
+        assert width_of_content(browser) <= 1280, path
+        assert complaints(browser, path) == [], path
+    assert {path: said for path, said in found.items() if said} == {}
+
+
+@pytest.mark.payloads
+@pytest.mark.parametrize("part", range(PARTS))
+def test_axe_finds_nothing_on_a_phone_and_no_page_scrolls_sideways(
+    browser: Browser, demo_site: Site, part: int
+) -> None:
+    found = {}
+    for path in every_page(demo_site)[part::PARTS]:
+        browser.look(390, 740)
+        browser.open(path)
+        found[path] = findings(browser)
+        for width in (390, 360, 320):
+            browser.look(width, 740)
+            assert width_of_content(browser) <= width, path
+        assert complaints(browser, path) == [], path
+    assert {path: said for path, said in found.items() if said} == {}
 
 
 @pytest.mark.parametrize("choice", ["light", "dark"])
