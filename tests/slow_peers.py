@@ -37,7 +37,7 @@ KINDS = {
     "slow forms": Kind(first=_post("/login", 500_000), then=b"x"),
     "slow reports": Kind(first=_post("/api/runner/heartbeat", 50_000, "Authorization: Token x"), then=b"x"),
     "slow packs": Kind(first=_post("/git/any.git/git-receive-pack", 10**9, "Authorization: Basic eDp4"), then=b"x"),
-    "no reader": Kind(first=b"GET /static/pushmill.css HTTP/1.1\r\nHost: x\r\n\r\n" * 10),
+    "no reader": Kind(first=b"GET /static/any/pushmill.css HTTP/1.1\r\nHost: x\r\n\r\n" * 10),
 }
 
 

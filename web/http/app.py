@@ -8,7 +8,21 @@ from flask import Flask, Response, request
 from redis import Redis
 
 from core.config import MIB, Config
-from web.http import after_change, auth, badges, changes, errors, git, lfs, live, runner_api, streams, webhooks
+from web.http import (
+    after_change,
+    auth,
+    badges,
+    changes,
+    compression,
+    errors,
+    git,
+    lfs,
+    live,
+    runner_api,
+    static_files,
+    streams,
+    webhooks,
+)  # fmt: skip
 from web.http.api import downloads, v0
 from web.http.pages import register as register_pages
 from web.http.proxies import TrustedProxies
@@ -26,7 +40,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def create_app(config: Config) -> Flask:
-    app = Flask("web", template_folder=str(_templates()), static_folder=str(Path(__file__).parents[1] / "static"))
+    app = Flask("web", template_folder=str(_templates()), static_folder=None)
     key = vault.load(config.data / "secret.key")
     removal.clear_leftovers(config)
     outputs.clear_incoming(config.outputs_dir)  # safe at start: there is only one web process
@@ -58,8 +72,10 @@ def create_app(config: Config) -> Flask:
         downloads.blueprint,
     ):
         app.register_blueprint(blueprint)
+    static_files.init_app(app)
     register_pages(app)
     app.add_url_rule("/healthz", "healthz", healthz)
+    app.after_request(compression.compress)  # the last one, since they run in reverse order
     errors.init_app(app)
     auth.init_app(app)
     after_change.init_app(app)
@@ -88,6 +104,6 @@ def _harden(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    if not request.path.startswith("/static/") and "Cache-Control" not in response.headers:
+    if "Cache-Control" not in response.headers:
         response.headers["Cache-Control"] = "no-store" if request.path.startswith("/api/") else "no-cache"
     return response

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, cast
 
-from flask import Flask, g, request, url_for
+from flask import Flask, current_app, g, request, url_for
 from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
 
 from core.model import User
 from core.rights import Action
 from core.units import duration_text, size_text
-from web.http import auth
+from web.http import auth, static_files
 from web.http.pages import addresses, forms
 from web.http.pages.appearance import theme
 from web.services import disk
@@ -52,7 +51,7 @@ def init_app(app: Flask) -> None:
         "subject": formats.subject,
         "short": parallel.short_text,
     }
-    charts = (Path(app.static_folder or "") / UPLOT / "uPlot.iife.min.js").is_file()
+    charts = (static_files.FOLDER / UPLOT / "uPlot.iife.min.js").is_file()
     environment.globals |= {
         "SIGNS": execution_status.SIGNS,
         "STATUSES": execution_status.STATUSES,
@@ -100,7 +99,7 @@ def commands(text: str) -> Markup:
 
 
 def static(name: str) -> str:
-    return url_for("static", filename=name)
+    return url_for("static", version=current_app.config[static_files.VERSION], filename=name)
 
 
 def here() -> str:

@@ -1,0 +1,34 @@
+"""Compress responses with gzip for clients that accept it; streams and files that are sent from disk stay as they are."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import secrets
+
+from flask import Response, request
+
+from core.config import KIB
+
+TYPES = {"text/html", "text/css", "text/javascript", "text/plain", "text/csv", "application/json", "image/svg+xml"}
+LEVEL = 4  # a page of 120 kB: 16 kB in 1.5 ms; level 9 saves 1 kB more, for three times as long
+
+
+def compress(response: Response) -> Response:
+    """Compress a whole text of more than 1 KiB. Call this after all else that reads or changes the body."""
+    whole = response.status_code not in (204, 206, 304) and not response.is_streamed
+    settled = "Content-Encoding" in response.headers or "ETag" in response.headers  # a tag names these bytes
+    if not whole or settled or response.mimetype not in TYPES:
+        return response
+    response.vary.add("Accept-Encoding")
+    body = response.get_data()
+    if len(body) < KIB or not request.accept_encodings["gzip"]:
+        return response
+    packed = io.BytesIO()
+    # A file name of random length hides from the size whether text of the URL repeats a secret of the page (BREACH).
+    name = "x" * secrets.randbelow(100)
+    with gzip.GzipFile(name, "wb", LEVEL, packed, mtime=0) as file:
+        file.write(body)
+    response.set_data(packed.getvalue())
+    response.headers["Content-Encoding"] = "gzip"
+    return response
