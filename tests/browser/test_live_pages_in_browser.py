@@ -15,6 +15,7 @@ from instance import wait_for
 from selenium.webdriver.common.keys import Keys
 from serving import Serving
 
+from core import clock
 from core.model import EventKind, Project, PushEvent
 from web.http import changes
 from web.http.app import create_app
@@ -226,18 +227,11 @@ def watched(browser: Browser) -> Iterator[Browser]:
 FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 
 
-def loaded(browser: Browser) -> None:
-    """Wait for the whole page, and count from now on: a slow browser draws the parts of a page as it reads them."""
-    browser.wait("document.readyState === 'complete'")
-    browser.driver.execute_async_script(FRAMES)
-    browser.run("window.shifts = []")
-
-
 def shifts(browser: Browser) -> Any:
-    """Those since `loaded`, once all frames have been drawn.
+    """Layout shifts since the page was requested, once all frames have been drawn.
 
-    A number at the right edge that gets another digit begins further left: a hundred-thousandth of the page moves. That
-    does not count, and nothing else is as small.
+    A number at the right edge that gets another digit begins further left: less than a ten-thousandth of the page moves.
+    That does not count, and nothing else is as small.
     """
     browser.driver.execute_async_script(FRAMES)
     return [shift for shift in browser.run("return window.shifts") if shift[0] > 1e-4]
@@ -251,7 +245,7 @@ def test_nothing_moves_on_the_page_of_a_running_execution(
     watched.look(width, 800)
     demo_site.hear(demo_site.demo.live)
     watched.open(demo_site.page(demo_site.demo.live, tab))
-    loaded(watched)
+    watched.wait("document.readyState === 'complete'", 30)
     value = "document.querySelector('#main-metric b')?.textContent"
     key = watched.run("return document.querySelector('#main-metric').dataset.key")
     for digits in (4, 2, 4):
@@ -259,7 +253,27 @@ def test_nothing_moves_on_the_page_of_a_running_execution(
         demo_site.say(json.dumps({"epoch": 20, key: round(random.uniform(0.1, 0.9), digits)}) + "\n")
         watched.wait(f"{value} !== {json.dumps(before)}", 30)
     if tab in ("", "charts/"):
-        watched.wait("document.querySelector('.chart canvas') !== null")
+        watched.wait("document.querySelector('.chart canvas') !== null", 30)
+    assert shifts(watched) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_moves_when_a_runner_goes_silent_and_when_it_is_back(
+    watched: Browser, demo_site: Site, width: int
+) -> None:
+    db, live = demo_site.db, demo_site.demo.live
+    watched.look(width, 800)
+    demo_site.hear(live)
+    watched.open(demo_site.page(live))
+    said = "document.querySelector('.messages').textContent.includes('No contact with the runner')"
+    assert not watched.run(f"return {said}")
+    with transaction(db):
+        execute(db, "UPDATE execution SET lease_expires_at = ? WHERE id = ?", (clock.after(-120), live.id))
+    demo_site.say("still here\n")
+    watched.wait(said, 30)
+    demo_site.hear(live)
+    demo_site.say("back\n")
+    watched.wait(f"!{said}", 30)
     assert shifts(watched) == []
 
 
@@ -268,7 +282,6 @@ def test_nothing_moves_in_a_table_whose_rows_change(watched: Browser, demo_site:
     db, demo = demo_site.db, demo_site.demo
     watched.look(width, 800)
     watched.open(f"/p/{demo.project.name}/")
-    loaded(watched)
     state = f"document.querySelector('#execution-{demo.queued.counter} .c-state').textContent"
     for status, word in (("created", "Waiting"), ("error", "Failed"), ("complete", "Succeeded"), ("queued", "Queued")):
         with transaction(db):
