@@ -168,6 +168,9 @@ def long_pages(api: ApiServer, person: Person, folder: Path) -> None:
     ).fetchall()
     measure(person, "page of an execution", url, sql, PAGE_MS)
     answer = measure(person, f"series of {LINES:,} values", f"{url}series?key=loss", sql, SERIES_MS)
+    for many in (30_000, 500_000):
+        part = f"{url}series?key=loss&first={JUMP - many}&end={JUMP}"
+        measure(person, f"{many:,} of its values, zoomed", part, sql, PAGE_MS)
     size = [len(answer) / 1000]
     report(f"series of {LINES:,} values: bytes", size, size, unit="kB", promise=at_most(SERIES_KB, "kB"))
     window = lambda: file.read_bytes()[JUMP * len(LINE % 0) :][: 2000 * len(LINE % 0)].splitlines()  # noqa: E731

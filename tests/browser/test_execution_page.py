@@ -11,7 +11,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from web.services.executions import lifecycle
-from web.store import usage
+from web.store import executions, metadata, usage
+from web.store.db import transaction
 
 pytestmark = pytest.mark.browser
 
@@ -384,6 +385,25 @@ def test_one_zooms_into_all_charts_and_back(browser: Browser, demo_site: Site) -
     ActionChains(browser.driver).move_to_element(browser.find(".chart[data-key=loss] .u-over")).perform()
     value = "document.querySelector('.chart[data-key=accuracy] figcaption b').textContent"
     browser.wait(f"{value}.includes(' at ')")  # the cursor is in all charts
+    assert browser.complaints() == []
+
+
+def test_a_zoomed_chart_of_a_long_series_has_finer_points(browser: Browser, demo_site: Site) -> None:
+    first = executions.by_counter(demo_site.db, demo_site.demo.project.id, 1)
+    with transaction(demo_site.db):
+        lines = [(1000 * n, {"jitter": n * 7919 % 1009}) for n in range(20_000)]
+        metadata.add(demo_site.db, first.id, lines)
+    browser.open(demo_site.page(first, "charts/"))
+    figure = "document.querySelector('.chart[data-key=jitter]')"
+    browser.run(f"{figure}.scrollIntoView({{ block: 'center' }})")
+    browser.wait(f"{figure}.querySelector('canvas') !== null")
+    note = f"{figure}.querySelector('.note').textContent"
+    coarse = f"Number({note}.split(' ')[0].replace(',', ''))"
+    before = browser.wait(f"{note}.includes(' of 20,000 points') && {coarse}")
+    drag(browser, ".chart[data-key=jitter] .u-over")
+    browser.wait(f"{coarse} > {before} && {note}.includes(' of 20,000 points')")
+    browser.find("#reset-zoom").click()
+    browser.wait(f"{coarse} === {before} && document.getElementById('reset-zoom').disabled")
     assert browser.complaints() == []
 
 

@@ -166,6 +166,27 @@ def test_a_chart_of_many_values_reads_only_what_is_ready(api: ApiServer) -> None
     assert 500 < len(found["x"]) <= 1000
 
 
+def test_a_part_of_a_long_series_has_more_points_and_all_of_its_peaks(api: ApiServer) -> None:
+    execution = api.execution(api.started()[0]).id
+    values = [float((i * 7919) % 1000) for i in range(200_000)]
+    values[100_100], values[100_200] = -5.0, 5000.0
+    lines: list[dict[str, Any]] = [{"loss": value, "note": "x"} for value in values]
+    for first in range(0, len(lines), 20_000):
+        with transaction(api.db):
+            metadata.add(api.db, execution, list(enumerate(lines[first : first + 20_000], first)), most=10**6)
+    for part in (range(100_090, 100_210), range(100_000, 104_000), range(90_000, 120_000), range(50_000, 190_000)):
+        found = metadata.extremes_between(api.db, execution, "loss", 1000, part)
+        assert len(found) == len(part) if len(part) <= 1000 else 100 < len(found) <= 1000
+        assert all(point.seq in part and point.value == values[point.seq] for point in found)
+        assert [point.seq for point in found] == sorted({point.seq for point in found})
+        assert {(100_100, -5.0), (100_200, 5000.0)} <= {(point.seq, point.value) for point in found}
+    assert metadata.extremes_between(api.db, execution, "note", 1000, range(500)) == []
+    assert metadata.extremes_between(api.db, execution, "none", 1000, range(500)) == []
+    assert metadata.extremes_between(api.db, execution, "loss", 1000, range(10**15, 10**16)) == []
+    zoomed = charts.part_of_series(api.db, execution, "loss", charts.Axis(by="number"), range(100_095, 100_105))
+    assert (zoomed["x"], zoomed["y"]) == (zoomed["seq"], values[100_095:100_105])
+
+
 def test_little_is_written_for_one_value(api: ApiServer) -> None:
     execution = api.execution(api.started()[0]).id
     changed = []

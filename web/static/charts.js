@@ -1,9 +1,11 @@
 // Charts of metadata keys, several in one if one likes. Without uPlot the sparklines that came with the page stay.
 
+import { loadDetail, points } from "./chart_detail.js";
 import { menu, save, savePicture, table } from "./chart_menu.js";
 import { plot, shortNumber, size } from "./plot.js";
 
 const MAX_POINTS = 3000; // appended live; then the server's choice of points is fetched again
+const REFINE_MS = 150; // after the last zoom
 const MOST_KEYS = 8; // in one chart, as many as there are colours
 
 // Exponential moving average, as if the values before the first had been its own.
@@ -26,7 +28,7 @@ class Chart {
     this.place = figure.querySelector(".plot");
     this.caption = figure.querySelector("figcaption");
     this.note = figure.querySelector(".note");
-    this.series = new Map(); // by key: x ascending, y, seq of the last point, points, kept
+    this.series = new Map(); // by key: x ascending, y, seqs, seq of the last point, points, kept, detail
     this.plot = null;
     this.loading = false;
     const value = this.caption.querySelector("b");
@@ -40,7 +42,7 @@ class Chart {
 
   // The values that are drawn: x, then y of each key.
   get data() {
-    const found = this.keys.map((key) => this.series.get(key)).filter(Boolean).map(({ x, y }) => [x, y]);
+    const found = this.keys.map((key) => this.series.get(key)).filter(Boolean).map(points);
     return found.length > 1 ? uPlot.join(found) : found[0] ?? [[], []];
   }
 
@@ -56,10 +58,25 @@ class Chart {
   }
 
   async loadKey(key) {
-    const answer = await fetch(`${this.charts.url}series?${new URLSearchParams({ key, x: this.charts.axis })}`);
+    const answer = await fetch(this.address(key));
     if (!answer.ok) return;
-    const { x, y, seq, points, kept } = await answer.json();
-    this.series.set(key, { x, y, points, kept, seq: Math.max(-1, ...seq) });
+    const { x, y, seq, points: many, kept } = await answer.json();
+    this.series.set(key, { x, y, points: many, kept, seqs: seq, seq: Math.max(-1, ...seq) });
+  }
+
+  address(key) {
+    return `${this.charts.url}series?${new URLSearchParams({ key, x: this.charts.axis })}`;
+  }
+
+  // Fetch finer points of what is shown, or forget them when all is shown.
+  async refine() {
+    const { range } = this.charts;
+    const shown = this.keys.map((key) => [this.address(key), this.series.get(key)]).filter(([, series]) => series && (range || series.detail));
+    if (!shown.length) return;
+    const found = await Promise.all(shown.map(([address, series]) => range && loadDetail(address, series, range)));
+    if (range !== this.charts.range || !this.plot) return;
+    shown.forEach(([, series], i) => (series.detail = found[i]));
+    this.draw();
   }
 
   setKeys(keys) {
@@ -89,8 +106,8 @@ class Chart {
     const ys = data.slice(1).map((y) => (log ? y.map((value) => (value > 0 ? value : null)) : y));
     const drawn = smoothing ? [...ys, ...ys.map((y) => smooth(y, smoothing))] : ys;
     if (this.plot) {
-      this.plot.setData([data[0], ...drawn], !this.charts.zoomed);
-      if (this.charts.zoomed) this.plot.redraw();
+      this.plot.setData([data[0], ...drawn], !this.charts.range);
+      if (this.charts.range) this.plot.setScale("x", { ...this.charts.range });
     } else this.make([data[0], ...drawn], ys.length);
     this.describe(data);
   }
@@ -107,22 +124,23 @@ class Chart {
       setCursor: ({ cursor }) => this.showCursor(cursor.idx),
       setScale: (made, scale) => scale === "x" && this.charts.noteZoom(made),
     });
+    if (this.charts.range) this.plot.setScale("x", { ...this.charts.range });
   }
 
   describe([x, ...ys]) {
     const found = this.keys.map((key) => this.series.get(key)).filter(Boolean);
     const all = found.reduce((sum, { points }) => sum + points, 0);
     const lost = found.reduce((sum, { points, kept }) => sum + points - kept, 0);
-    const shown = found.reduce((sum, one) => sum + one.x.length, 0);
+    const shown = found.reduce((sum, one) => sum + points(one)[0].length, 0);
     const number = (value) => value.toLocaleString("en-US");
     const stored = lost ? `, ${number(all - lost)} stored` : "";
-    const points = shown < all ? `${number(shown)} of ${number(all)} points${stored}, with all peaks` : `${number(all)} ${all === 1 ? "point" : "points"}`;
-    this.note.textContent = points;
+    const said = shown < all ? `${number(shown)} of ${number(all)} points${stored}, with all peaks` : `${number(all)} ${all === 1 ? "point" : "points"}`;
+    this.note.textContent = said;
     const values = ys.flat().filter((value) => typeof value === "number");
     const low = shortNumber(Math.min(...values));
     const high = shortNumber(Math.max(...values));
     this.place.setAttribute("role", "img");
-    this.place.setAttribute("aria-label", `${this.title} over ${this.charts.axisName}: ${points}, ${low} to ${high}, x from ${shortNumber(x[0])} to ${shortNumber(x.at(-1))}`);
+    this.place.setAttribute("aria-label", `${this.title} over ${this.charts.axisName}: ${said}, ${low} to ${high}, x from ${shortNumber(x[0])} to ${shortNumber(x.at(-1))}`);
   }
 
   remake() {
@@ -155,7 +173,7 @@ class Chart {
         if (seq <= series.seq || value === null) continue;
         const at = xs(seq, microseconds);
         if (at === undefined || at < series.x.at(-1)) stale = true;
-        else (series.x.push(at), series.y.push(value));
+        else (series.x.push(at), series.y.push(value), series.seqs.push(seq));
         series.seq = seq;
         series.points += 1;
         series.kept += 1;
@@ -187,11 +205,13 @@ export class Charts {
     this.url = url;
     this.view = view;
     this.startUs = Date.parse(startedAt) * 1000;
-    this.zoomed = false;
+    this.range = null; // of the x axis, when zoomed
     this.watcher = new IntersectionObserver((entries) => {
       for (const { target, isIntersecting } of entries) {
         const chart = this.byFigure.get(target);
+        if (chart) chart.visible = isIntersecting;
         if (isIntersecting && chart && !chart.series.size) chart.load();
+        else if (isIntersecting && this.range) chart?.refine();
       }
     }, { rootMargin: "200px" });
     this.resizer = new ResizeObserver((entries) => {
@@ -268,6 +288,7 @@ export class Charts {
   }
 
   reload() {
+    this.zoom(null);
     this.all.filter((chart) => chart.series.size).forEach((chart) => chart.load());
   }
 
@@ -275,17 +296,25 @@ export class Charts {
     this.all.forEach((chart) => chart.remake());
   }
 
+  // A chart that shows exactly its own values is not zoomed; charts may reach differently far.
   noteZoom(made) {
     const { min, max } = made.scales.x;
     const [first, last] = [made.data[0][0], made.data[0].at(-1)];
-    this.zoomed = min > first || max < last;
-    this.view?.showZoom(this.zoomed);
+    const all = min === first && max === last;
+    if (first === last || (all ? !this.range : this.range?.min === min && this.range.max === max)) return;
+    this.zoom(all ? null : { min, max });
+  }
+
+  zoom(range) {
+    this.range = range;
+    this.view?.showZoom(range !== null);
+    clearTimeout(this.pause);
+    this.pause = setTimeout(() => this.all.filter((chart) => chart.visible || !range).forEach((chart) => chart.refine()), REFINE_MS);
   }
 
   resetZoom() {
-    this.zoomed = false;
+    this.zoom(null);
     for (const { plot: made } of this.all) made?.setScale("x", { min: made.data[0][0], max: made.data[0].at(-1) });
-    this.view?.showZoom(false);
   }
 
   // Returns false if the event has a key without a chart: the section must be fetched again.

@@ -315,6 +315,25 @@ def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[li
     return numbers, counts
 
 
+def extremes_between(db: Database, execution_id: int, key: str, points: int, lines: range) -> list[Point]:
+    """Return at most `points` numbers of a key on these lines, in order: the smallest and the largest of each stretch."""
+    key_id = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,)) or {"id": 0}
+    of_range, values = f"{OF} AND seq < ? AND last >= ?", (execution_id, key_id["id"], lines.stop, lines.start)
+    ((weight,),) = db.conn.execute(f"SELECT COALESCE(SUM(weight), 0) {of_range}", values)
+    groups = points // 2
+    if weight > groups * STRETCH // 4:
+        packed = b"".join(item for (item,) in db.conn.execute(f"SELECT extremes {of_range} ORDER BY seq", values))
+        stretches = [one for one in EXTREMES.iter_unpack(packed) if one[0] in lines and one[4] in lines]
+        return reduce(stretches, groups)
+    chunks = _chunks(db, execution_id, lines.start, lines.stop, key).get(key, [])
+    found = chain.from_iterable(chunk.points(lines.start, lines.stop) for chunk in chunks)
+    numbers = [point for point in found if type(point.value) in NUMBER_TYPES]
+    if len(numbers) <= points:
+        return numbers
+    length = max(1, len(numbers) // groups // 2)
+    return reduce([one for chunk in pack(columns(numbers)) for one in chunk.extremes(length)], groups)
+
+
 def values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) -> dict[int, Any]:
     """Return the values of a key on the metadata lines `seqs`; for a thinned key, the last one at or before each."""
     found = row(db, f"SELECT points > kept AS thinned {OF_KEY}", (execution_id, key))

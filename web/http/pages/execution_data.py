@@ -91,10 +91,18 @@ def whole_log(name: str, counter: int) -> Response:
 @blueprint.get(f"{PATH}/series")
 @auth.read
 def series(name: str, counter: int) -> Response:
-    """Return the series of metadata `key`, thinned out for drawing, over axis `x`: number, time or `key.<name>`."""
+    """Return the series of metadata `key`, thinned out for drawing, over axis `x`: number, time or `key.<name>`.
+
+    `first` and `end` ask for the metadata lines from one up to the other, with as many points.
+    """
     db = auth.db()
     _, execution = requested_execution(db, name, counter)
-    found = charts.series(db, execution.id, request.args.get("key", ""), _axis(execution))
+    key, axis = request.args.get("key", ""), _axis(execution)
+    if "first" in request.args or "end" in request.args:
+        lines = range(numbers.in_query("first", 0), numbers.in_query("end", metadata.LINES))
+        found = charts.part_of_series(db, execution.id, key, axis, lines)
+    else:
+        found = charts.series(db, execution.id, key, axis)
     return Response(orjson.dumps(found), mimetype="application/json")
 
 

@@ -56,6 +56,16 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
     Beyond CHART_POINTS, each stretch is represented by its smallest and largest value.
     """
     found, counts = metadata.extremes(db, execution_id, key, CHART_POINTS)
+    return {**_drawn(db, execution_id, found, axis), "points": counts.points, "kept": counts.kept}
+
+
+def part_of_series(db: Database, execution_id: int, key: str, axis: Axis, lines: range) -> dict[str, Any]:
+    """Return the same lists `x`, `y` and `seq` of some metadata lines, for a chart that is zoomed."""
+    found = metadata.extremes_between(db, execution_id, key, CHART_POINTS, lines)
+    return _drawn(db, execution_id, found, axis)
+
+
+def _drawn(db: Database, execution_id: int, found: Sequence[Point], axis: Axis) -> dict[str, list[Any]]:
     xs = _xs(db, execution_id, found, axis)
     drawn = [(x, point) for x, point in zip(xs, found, strict=True) if x is not None]
     drawn.sort(key=lambda pair: pair[0])  # epochs may restart from 0, and a line must not run backwards
@@ -63,8 +73,6 @@ def series(db: Database, execution_id: int, key: str, axis: Axis) -> dict[str, A
         "x": [x for x, _ in drawn],
         "y": [point.value for _, point in drawn],
         "seq": [point.seq for _, point in drawn],
-        "points": counts.points,
-        "kept": counts.kept,
     }
 
 
