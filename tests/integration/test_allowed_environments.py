@@ -92,7 +92,7 @@ def test_running_again_is_held_to_it_and_to_the_mounts_of_now(pushes: PushServer
     environments.allow(pushes.db, project, ["locked"])
     environments.change(pushes.db, "open", {"mounts": []})
     with transaction(pushes.db):
-        again = launch.again(pushes.context, first, admin, "Repeats")
+        again = launch.rerun(pushes.context, first, admin, "Repeats")
     assert (again.failure_reason, again.failure_message) == ("environment", REFUSED)
     assert again.mounts == ()
 

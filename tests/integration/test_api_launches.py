@@ -396,7 +396,7 @@ def test_each_way_in_leaves_its_origin(launches: Launches) -> None:
     execute(api.db, "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', autorestart = 1")
     reruns.restart_lost(api.context)
     with transaction(api.db):
-        launch.again(api.context, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
+        launch.rerun(api.context, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
     launches.made("tasks", {"task": "search"})
     launches.made("pipelines", {"blueprint": "full"})
     pipeline_service.advance(api.context)

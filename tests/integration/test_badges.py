@@ -167,7 +167,7 @@ def test_one_that_was_run_again_counts_by_its_last_try(api: ApiServer) -> None:
     failed = pushed(api)
     end(api, failed, "error")
     with transaction(api.db):
-        again = launch.again(api.context, failed, api.admin, "Runs again")
+        again = launch.rerun(api.context, failed, api.admin, "Runs again")
     end(api, again, "complete")
     assert words(api.client.get("/badge/demo.svg").text) == "demo: passing"
 
@@ -255,7 +255,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         projects.set_badge_public(api.db, api.demo.id, False)
     vault = api.app.extensions["pushmill"].vault
 
-    def steps(question: badges.BadgeQuestion) -> list[str]:
+    def steps(question: badges.BadgeQuery) -> list[str]:
         """The statements that an answer takes, without their values."""
         found: list[str] = []
         api.db.conn.set_trace_callback(found.append)
@@ -267,7 +267,7 @@ def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) ->
         {}, {"metric": "accuracy"}, {"token": "x"}, {"event": "tag"}, {"event": "none"}, {"step": "train"},
     ]  # fmt: skip
     for more in asked:
-        private, unknown = (steps(badges.BadgeQuestion(project=name, **more)) for name in ("demo", "none"))
+        private, unknown = (steps(badges.BadgeQuery(project=name, **more)) for name in ("demo", "none"))
         assert private == unknown
         assert len(private) == 2
 

@@ -11,7 +11,7 @@ from test_badges import end, markdown, printed, pushed, words
 from core.model import EventKind, PullRequestEvent, PushEvent
 from core.states import FailureReason, State
 from web.services.presentation import badges
-from web.services.presentation.badges import BadgeQuestion
+from web.services.presentation.badges import BadgeQuery
 from web.store import projects, pull_requests, pushes
 from web.store.db import execute, row, transaction
 from web.store.pushes import NewPush, PushOutcome
@@ -197,11 +197,11 @@ def test_a_badge_costs_much_the_same_however_many_executions_a_task_has(api: Api
     task = groups.task("search", 300)
     groups.end(groups.trial(task, 0), accuracy=0.5)
     asked = [
-        BadgeQuestion(project="demo"),
-        BadgeQuestion(project="demo", step="Train model"),
-        BadgeQuestion(project="demo", pipeline="none"),
-        BadgeQuestion(project="demo", metric="accuracy"),
-        BadgeQuestion(project="demo", metric="accuracy", step="Train model"),
+        BadgeQuery(project="demo"),
+        BadgeQuery(project="demo", step="Train model"),
+        BadgeQuery(project="demo", pipeline="none"),
+        BadgeQuery(project="demo", metric="accuracy"),
+        BadgeQuery(project="demo", metric="accuracy", step="Train model"),
     ]
     before = max(work(api, question) for question in asked)
     for place in range(1, 300):
@@ -209,7 +209,7 @@ def test_a_badge_costs_much_the_same_however_many_executions_a_task_has(api: Api
     assert max(work(api, question) for question in asked) <= before + 3
 
 
-def work(api: ApiServer, question: BadgeQuestion) -> int:
+def work(api: ApiServer, question: BadgeQuery) -> int:
     """What the database does to answer, in hundreds of its steps."""
     done = []
     api.db.conn.set_progress_handler(lambda: done.append(1), 100)

@@ -98,10 +98,10 @@ def test_what_runs_again_asks_again(api: ApiServer) -> None:
     execution = api.add_execution(images=[f"datum://{datum}"])
     brought(api, by_a_fork=True)
     with transaction(api.db), pytest.raises(InvalidFields, match="comes from a fork and is not approved"):
-        launch.again(api.context, execution, api.admin, "Runs again")
+        launch.rerun(api.context, execution, api.admin, "Runs again")
     brought(api, by_a_fork=False)
     with transaction(api.db):
-        again = launch.again(api.context, execution, api.admin, "Runs again")
+        again = launch.rerun(api.context, execution, api.admin, "Runs again")
     assert again.state == "created"
 
 

@@ -227,7 +227,7 @@ def test_a_strangers_commit_gets_no_submodules_and_no_git_lfs_files_before_it_is
         unapproved = by_hand.execution(
             site.pushes.context, project, commit, resolve(commit.config, "train"), site.admin
         )
-    found = sources.ask(db, unapproved)
+    found = sources.ensure_requested(db, unapproved)
     assert (found.state, "before it is approved" in found.missing[0][1]) == ("failed", True)
     site.approve(request)
-    assert sources.ask(db, unapproved).state == "wanted"
+    assert sources.ensure_requested(db, unapproved).state == "wanted"

@@ -68,7 +68,7 @@ class Place:
         self.forge.people.append({"id": number, "login": login, "level": level, **more})
 
     def switch_on(self, most: Role = Role.WRITER) -> None:
-        service.take(self.api.context, self.project, most)
+        service.set_source(self.api.context, self.project, most)
         self.refresh()
 
     def refresh(self) -> None:
@@ -217,7 +217,7 @@ def test_roles_that_were_given_here_stay(place: Place) -> None:
     assert place.roles() == wanted
     place.forge.people[1:] = []
     place.refresh()
-    service.take(place.api.context, place.project, None)
+    service.set_source(place.api.context, place.project, None)
     assert place.roles() == wanted
 
 
@@ -242,10 +242,10 @@ def test_switching_it_off_takes_the_roles_that_it_gave(place: Place) -> None:
     place.user("ada")
     identities.set_role(place.db, place.project, "ada", Role.READER)
     place.switch_on()
-    service.take(place.api.context, place.project, None)
+    service.set_source(place.api.context, place.project, None)
     assert place.roles() == {"ada": ("reader", "")}
     assert member_sources.due(place.db) == []
-    service.take(place.api.context, place.project, None)
+    service.set_source(place.api.context, place.project, None)
     entries = audit.search(place.db, AuditQuery(kind=Kind.SETTINGS), 9)
     assert [(one.action, one.detail) for one in entries] == [("remove", ""), ("change", "writer at most")]
 
@@ -254,13 +254,13 @@ def test_switching_it_off_takes_the_roles_that_it_gave(place: Place) -> None:
 def test_an_answer_that_a_change_overtook_is_dropped(place: Place, change: str) -> None:
     place.person(7, "grace", "write")
     place.user("grace", "7")
-    service.take(place.api.context, place.project, Role.WRITER)
+    service.set_source(place.api.context, place.project, Role.WRITER)
     go_on = place.forge.hang(path="/collaborators")
     asking = threading.Thread(target=place.sweep)
     asking.start()
     wait_for(lambda: place.forge.calls, 30)
     if change == "off":
-        service.take(place.api.context, place.project, None)
+        service.set_source(place.api.context, place.project, None)
     else:
         credentials.set_token(place.db, place.api.context.vault, place.repository, "another-token")
     go_on.set()
@@ -334,7 +334,7 @@ def test_what_cannot_take_members_says_why(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="people of Bitbucket cannot be recognised"):
             place.switch_on()
         with pytest.raises(InvalidInput, match="project demo is pushed to this server"):
-            service.take(place.api.context, place.api.demo, Role.WRITER)
+            service.set_source(place.api.context, place.api.demo, Role.WRITER)
         place.api.close()
     with running("gitea") as forge:
         place = Place(tmp_path / "other", forge, issuer="https://elsewhere.example.org")
@@ -368,7 +368,7 @@ def test_a_log_in_asks_soon_but_not_at_once_again(place: Place) -> None:
 
 def test_from_a_log_in_with_github_to_the_project_and_out_again(place: Place) -> None:
     place.person(7, "grace", "write")
-    service.take(place.api.context, place.project, Role.WRITER)
+    service.set_source(place.api.context, place.project, Role.WRITER)
     place.sweep()
     place.rest()
     place.forge.browser = {"id": 7, "login": "grace"}

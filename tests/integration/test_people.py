@@ -107,14 +107,14 @@ def test_an_invitation_counts_once_also_at_the_same_time(api: ApiServer, monkeyp
     identities.add_user(api.db, "grace", is_admin=False)
     secret, found = identities.invite(api.db, "grace"), sessions.invited
     both, results = threading.Barrier(2), list[str]()
-    hashed = passwords.hashed
+    hashed = passwords.hash_password
 
     def together(password: str) -> str:
         made = hashed(password)
         both.wait(60)
         return made
 
-    monkeypatch.setattr(passwords, "hashed", together)
+    monkeypatch.setattr(passwords, "hash_password", together)
 
     def accept(password: str) -> None:
         with closing(connect(api.config.database)) as db:

@@ -552,7 +552,7 @@ def test_of_several_executions_of_a_node_the_newest_counts(site_of: Make) -> Non
     site.advance()
     site.fail("make")
     with transaction(site.db):
-        again = launch.again(site.context, site.run("make"), site.server.admin, "Runs again")
+        again = launch.rerun(site.context, site.run("make"), site.server.admin, "Runs again")
     site.advance()
     assert site.nodes()["make"] is S
     (url,) = site.wrote(again, "a.npz")
@@ -613,7 +613,7 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     site.fail("make")
     seen = load_view(site.db, site.pipeline.id)
     with transaction(site.db):
-        launch.again(site.context, site.run("make"), site.server.admin, "Runs again")
+        launch.rerun(site.context, site.run("make"), site.server.admin, "Runs again")
     assert reconciler(site).change(seen)
     assert (len(site.runs("make")), site.node("make").retries, site.nodes()["make"]) == (2, 0, S)
 

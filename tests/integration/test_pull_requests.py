@@ -36,7 +36,7 @@ from web.services.context import open_context
 from web.services.executions import variables
 from web.services.executions.spec import execution_spec
 from web.services.presentation import badges
-from web.services.presentation.badges import BadgeQuestion
+from web.services.presentation.badges import BadgeQuery
 from web.services.repositories import hosting
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
@@ -117,7 +117,7 @@ class Site(Forge):
 
     def badge(self) -> str:
         projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
-        return badges.badge_for(self.pushes.db, self.pushes.vault, BadgeQuestion(project="model")).message
+        return badges.badge_for(self.pushes.db, self.pushes.vault, BadgeQuery(project="model")).message
 
     def known(self, number: int = 7) -> PullRequest:
         found = pull_requests.find(self.pushes.db, self.repository, number)
@@ -438,7 +438,7 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
     with transaction(db), by_hand.approved(db, commit, site.admin):
         unapproved = by_hand.execution(context, project, commit, resolve(commit.config, "train"), site.admin)
-        again = launch.again(context, unapproved, site.admin, "Runs again")
+        again = launch.rerun(context, unapproved, site.admin, "Runs again")
     for execution in (unapproved, again):
         spec = site.spec(execution)
         assert (spec.environment_variables, spec.secrets) == ({"MODE": "plain"}, [])

@@ -17,7 +17,7 @@ from core import clock
 from core.model import EventKind
 from core.states import State
 from web.services.presentation import badges
-from web.services.presentation.badges import BadgeQuestion
+from web.services.presentation.badges import BadgeQuery
 from web.services.triggers import schedule
 from web.store import deliveries, launched, projects
 from web.store.db import execute, transaction
@@ -214,7 +214,7 @@ def test_a_badge_of_pushes_does_not_count_scheduled_runs_and_one_of_schedules_no
 
     def badge(event: str) -> str:
         projects.set_badge_public(here.pushes.db, projects.by_name(here.pushes.db, "model").id, True)
-        return badges.badge_for(here.pushes.db, here.pushes.vault, BadgeQuestion(project="model", event=event)).message
+        return badges.badge_for(here.pushes.db, here.pushes.vault, BadgeQuery(project="model", event=event)).message
 
     assert (badge("push"), badge("schedule")) == ("passing", "unknown")
     sweep(here.pushes, datetime.now(UTC) + timedelta(days=1))

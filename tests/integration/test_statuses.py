@@ -173,7 +173,7 @@ def test_running_a_step_again_tells_its_newest_try(told: ToldForge) -> None:
     admin = users.by_name(told.db, "admin")
     assert admin is not None
     with transaction(told.db):
-        launch.again(told.server.context, failed, admin, "Runs again")
+        launch.rerun(told.server.context, failed, admin, "Runs again")
     told.tell()
     assert told.states(sha) == {"pushmill/train": WAITING[kind], "pushmill": WAITING[kind]}
     told.move("train", State.COMPLETE)
@@ -191,7 +191,7 @@ def test_an_execution_that_no_event_made_is_not_told(told: ToldForge) -> None:
     admin = users.by_name(told.db, "admin")
     assert admin is not None
     with transaction(told.db):
-        launch.again(told.server.context, execution, admin, "By hand")
+        launch.rerun(told.server.context, execution, admin, "By hand")
     told.move("train", State.ERROR, FailureReason.COMMAND_FAILED)
     told.tell()
     assert len(told.forge.calls) == posts

@@ -211,7 +211,7 @@ def test_the_newest_execution_of_a_place_counts(site: TaskSite) -> None:
     site.advance()
     site.fail(task, 0)
     with transaction(site.db):
-        launch.again(site.context, site.of_trial(task, 0), site.admin, "Runs again")
+        launch.rerun(site.context, site.of_trial(task, 0), site.admin, "Runs again")
     site.complete(task, 1)
     site.advance()
     assert site.task(task).state is State.STARTED

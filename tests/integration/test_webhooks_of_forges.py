@@ -90,7 +90,7 @@ class Forge:
 
     def badge(self, branch: str) -> str:
         projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
-        question = badges.BadgeQuestion(project="model", branch=branch)
+        question = badges.BadgeQuery(project="model", branch=branch)
         return badges.badge_for(self.pushes.db, self.pushes.vault, question).message
 
     def later(self, poller: Poller) -> None:

@@ -110,11 +110,11 @@ def from_forge(context: Context, project: str, most: str) -> None:
     People who can push there become members: with reader all of them readers, with writer writers, and with owner
     the administrators of the repository become owners. `off` also removes the members who came from there.
     """
-    service.take(context, project_named(context, project), None if most == "off" else Role(most))
+    service.set_source(context, project_named(context, project), None if most == "off" else Role(most))
     said = "takes no members from its Git host" if most == "off" else "takes members from its Git host"
     click.echo(f"Project {project} {said}.")
 
 
 def _is_member(context: Context, project: Project, username: str) -> bool:
-    user = identities.user(context.db, username)
+    user = identities.find_user(context.db, username)
     return members.role(context.db, user.id, project.id) is not None

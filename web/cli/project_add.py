@@ -75,7 +75,7 @@ def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[
 
 def _token(file: IO[str], forge: str) -> str:
     if forge not in APIS:
-        raise InvalidInput(credentials.no_api(forge))
+        raise InvalidInput(credentials.no_api_reason(forge))
     token = file.read().strip()
     if not token:
         raise InvalidInput(f"the token file {file.name} is empty")

@@ -32,7 +32,7 @@ def show_all(context: Context, as_json: bool) -> None:
 def _lines(view: RunnerView) -> list[str]:
     """Return a runner's lines for the terminal: one summary line, and one for each further detail."""
     seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
-    parts = (", ".join(view.environments), overview.room_text(view), seen)
+    parts = (", ".join(view.environments), overview.capacity_text(view), seen)
     lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
     lines += [f"  {label:<10}{text}" for label, text in overview.runner_facts(view)]
     lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]

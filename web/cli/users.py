@@ -76,7 +76,7 @@ def reset(context: Context, name: str) -> None:
 
     The old password and all sessions of the user end; tokens stay until `pushmill token revoke`.
     """
-    link = _link(context.config, identities.reset(context.db, name))
+    link = _link(context.config, identities.reset_password(context.db, name))
     click.echo(link)
     click.echo(f"User {name} can use this link once, within 7 days. Older links no longer work.", err=True)
 
@@ -152,7 +152,7 @@ def new(context: Context, username: str, scopes: tuple[str, ...], expires: str |
 def show_tokens(context: Context, username: str | None, as_json: bool) -> None:
     """List the tokens of all users or one."""
     if username:
-        identities.user(context.db, username)
+        identities.find_user(context.db, username)
     found = [one for one in users.tokens(context.db) if username in (None, one.username)]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, request
 from core import clock
 from web.http import auth
 from web.services.presentation import badges
-from web.services.presentation.badges import Badge, BadgeQuestion
+from web.services.presentation.badges import Badge, BadgeQuery
 from web.services.presentation.formats import one_line
 
 blueprint = Blueprint("badges", __name__)
@@ -42,7 +42,7 @@ def badge(name: str, form: str) -> Response:
     """Return 200 with an image or the JSON for shields.io, whatever the parameters are; or 304."""
     keys = ("token", "branch", "step", "task", "pipeline", "metric", "label")
     asked = {key: request.args.get(key, "") for key in keys}
-    question = BadgeQuestion(project=name, event=request.args.get("event") or badges.PUSH, **asked)
+    question = BadgeQuery(project=name, event=request.args.get("event") or badges.PUSH, **asked)
     found = badges.badge_for(auth.db(), auth.server().vault, question)
     body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()
     etag = hashlib.sha256(body).hexdigest()[:32]

@@ -221,7 +221,7 @@ def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]
         settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
         settings.append(("core.bigFileThreshold", "64k"))  # no search for deltas of data, which takes seconds for 20 MB
     if service == WRITE:
-        settings.append(("receive.maxInputSize", str(max(1, disk.room(config)))))
+        settings.append(("receive.maxInputSize", str(max(1, disk.available_bytes(config)))))
     return settings
 
 

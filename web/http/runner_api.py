@@ -141,7 +141,7 @@ def get_datum(execution: str, datum: uuid.UUID) -> Response:
 def sources(execution: str) -> Response:
     """Runners poll this each second while the worker fetches what the commit needs."""
     db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
-    found = commit_sources.ask(db, lifecycle.held_execution(db, auth.current_runner(), execution, attempt))
+    found = commit_sources.ensure_requested(db, lifecycle.held_execution(db, auth.current_runner(), execution, attempt))
     report = SourcesReport(
         state=found.state,
         message=found.message,

@@ -17,7 +17,7 @@ from core.units import size_text
 LOG_SHARE = 0.25  # of min_free_disk: logs are stored down to this, as they are small and the first thing people look at
 
 
-def room(config: Config, share: float = 1.0) -> int:
+def available_bytes(config: Config, share: float = 1.0) -> int:
     """Return the bytes that may still be stored; negative below the limit."""
     least = int(share * config.server.min_free_disk)
     return shutil.disk_usage(config.data).free - least if least else 1 << 62
@@ -25,12 +25,12 @@ def room(config: Config, share: float = 1.0) -> int:
 
 def shortage(config: Config) -> str:
     """Return why nothing new is started, as a sentence; "" if there is enough space."""
-    return _sentence(config) if room(config) < 0 else ""
+    return _sentence(config) if available_bytes(config) < 0 else ""
 
 
 def check(config: Config, size: int, share: float = 1.0) -> None:
     """Raise DiskFull if storing `size` more bytes would leave too little free space."""
-    if room(config, share) < size:
+    if available_bytes(config, share) < size:
         raise DiskFull(_sentence(config))
 
 

@@ -38,7 +38,7 @@ def add_user(db: Database, username: str, *, is_admin: bool) -> User:
         return users.add(db, username, is_admin=is_admin)
 
 
-def user(db: Database, username: str) -> User:
+def find_user(db: Database, username: str) -> User:
     """Return the user called `username`. Raises NotFound."""
     found = users.by_name(db, username)
     if found is None:
@@ -49,7 +49,7 @@ def user(db: Database, username: str) -> User:
 def set_admin(db: Database, username: str, *, is_admin: bool) -> None:
     """Make a user an administrator of the server, or no longer. Raises NotFound, or Conflict for the last one."""
     with transaction(db):
-        found = user(db, username)
+        found = find_user(db, username)
         if not is_admin:
             _keep_an_admin(db, found)
         users.set_admin(db, found.id, is_admin=is_admin)
@@ -61,7 +61,7 @@ def disable(db: Database, username: str) -> None:
     Raises NotFound, or Conflict for the last administrator.
     """
     with transaction(db):
-        found = user(db, username)
+        found = find_user(db, username)
         _keep_an_admin(db, found)
         users.set_disabled(db, found.id, found.disabled_at or clock.now())
         sessions.end_all(db, found.id)
@@ -76,7 +76,7 @@ def _keep_an_admin(db: Database, leaving: User) -> None:
 
 def enable(db: Database, username: str) -> None:
     """Enable a disabled user, whose tokens work again. Raises NotFound."""
-    users.set_disabled(db, user(db, username).id, None)
+    users.set_disabled(db, find_user(db, username).id, None)
 
 
 def invite(db: Database, username: str) -> str:
@@ -85,24 +85,24 @@ def invite(db: Database, username: str) -> str:
         return _invite(db, username)
 
 
-def reset(db: Database, username: str) -> str:
+def reset_password(db: Database, username: str) -> str:
     """Remove a user's password, end all sessions, and return the secret of a new invitation. Raises as `invite`."""
     with transaction(db):
         secret = _invite(db, username)
-        found = user(db, username)
+        found = find_user(db, username)
         users.set_password(db, found.id, None)
         sessions.end_all(db, found.id)
     return secret
 
 
 def _invite(db: Database, username: str) -> str:
-    found = user(db, username)
+    found = find_user(db, username)
     if found.disabled_at is not None:
         raise InvalidInput(f"user {username} is disabled: enable the user first")
     return sessions.add_invitation(db, found.id, INVITATION_S)
 
 
-def invited(db: Database, secret: str) -> User:
+def find_invited(db: Database, secret: str) -> User:
     """Return the user of an invitation. Raises NotFound if it is unknown, used or expired."""
     found = sessions.invited(db, secret)
     if found is None:
@@ -112,9 +112,9 @@ def invited(db: Database, secret: str) -> User:
 
 def accept_with_password(db: Database, secret: str, password: str) -> User:
     """Set the password of an invited user, which consumes the invitation. Raises NotFound, or InvalidInput."""
-    hashed = passwords.hashed(password)  # takes long: outside the transaction
+    hashed = passwords.hash_password(password)  # takes long: outside the transaction
     with transaction(db):
-        found = invited(db, secret)
+        found = find_invited(db, secret)
         sessions.end_invitations(db, found.id)
         with _acting(found):
             users.set_password(db, found.id, hashed)
@@ -125,7 +125,7 @@ def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
     """Create a token for an invited user, which consumes the invitation. Raises NotFound."""
     made = users.new_token()
     with transaction(db):
-        found = invited(db, secret)
+        found = find_invited(db, secret)
         sessions.end_invitations(db, found.id)
         with _acting(found):
             token_id = users.add_token(db, found.id, made, "invitation")
@@ -145,7 +145,7 @@ def _acting(person: User) -> AbstractContextManager[None]:
 
 def change_password(db: Database, person: User, password: str, session_id: str | None) -> None:
     """Replace a user's password and end the user's other sessions. Raises InvalidInput."""
-    hashed = passwords.hashed(password)
+    hashed = passwords.hash_password(password)
     with transaction(db):
         users.set_password(db, person.id, hashed)
         sessions.end_all(db, person.id, but=session_id)
@@ -157,7 +157,7 @@ def set_role(db: Database, project: Project, username: str, role: Role | None) -
     Raises NotFound, or Conflict for removing a member who comes from the Git host and would come back.
     """
     with transaction(db):
-        found = user(db, username)
+        found = find_user(db, username)
         if role is not None:
             members.set_role(db, project.id, found.id, role)
         elif source := members.source(db, found.id, project.id):
@@ -173,7 +173,7 @@ def new_token(
     db: Database, username: str, scopes: Collection[Scope], *, name: str = "", lifetime_s: float | None = None
 ) -> NewToken:
     """Create a token for a user; without `lifetime_s` it does not expire. Raises InvalidInput or NotFound."""
-    owner = user(db, username)
+    owner = find_user(db, username)
     if owner.disabled_at is not None:
         raise InvalidInput(f"user {username} is disabled: `pushmill user enable {username}` first")
     if len(name) > NAME_CHARS or not all(map(str.isprintable, name)):

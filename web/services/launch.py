@@ -173,7 +173,7 @@ def kind_of(made: Launched) -> TargetKind:
     return TargetKind.TASK if isinstance(made, Task) else TargetKind.PIPELINE
 
 
-def again(context: Context, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN) -> Execution:
+def rerun(context: Context, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN) -> Execution:
     """Create a re-run of an execution with the same resolved values."""
     db = context.db
     if not commits.is_trusted(db, execution.commit_id):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MIN_CHARS, MAX_CHARS = 10, 200
 
 
-def hashed(password: str) -> str:
+def hash_password(password: str) -> str:
     """Return the hash to store. Raises InvalidInput for a password that is too short or too long."""
     if not MIN_CHARS <= len(password) <= MAX_CHARS:
         raise InvalidInput(f"a password has {MIN_CHARS} to {MAX_CHARS} characters, this one has {len(password)}")

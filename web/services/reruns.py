@@ -33,7 +33,7 @@ def run_again(context: Context, project: Project, counters: Sequence[int], perso
         for execution in found:
             own = f"{key[:64]}-{execution.counter}"
             if launch_keys.find(db, project.id, person.id, own) is None:
-                made = launch.again(context, execution, person, "Re-run of")
+                made = launch.rerun(context, execution, person, "Re-run of")
                 launch_keys.add(db, project.id, person.id, own, TargetKind.STEP, made.id)
 
 
@@ -49,7 +49,7 @@ def restart_lost(context: Context) -> int:
             if executions.retried_by(db, execution.id):
                 continue  # a user re-ran it in the meantime
             creator = users.get(db, execution.creator_id)
-            restarted = launch.again(context, execution, creator, "Restarts", Origin.RESTART)
+            restarted = launch.rerun(context, execution, creator, "Restarts", Origin.RESTART)
             if executions.retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
                 logs.log_status(db, context.config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")

@@ -75,7 +75,7 @@ def _picker(project: Project, repositories: Sequence[Repository]) -> Picker:
         asked["token"] = rules.badge_token(key, project)
     image = _address(project, "svg", asked)
     page = base_url() + url_for("executions.listing", name=project.name)
-    alternative = MARKDOWN.sub(r"\\\1", one_line(rules.BadgeQuestion(project=project.name, **chosen).title))
+    alternative = MARKDOWN.sub(r"\\\1", one_line(rules.BadgeQuery(project=project.name, **chosen).title))
     return Picker(
         choices={
             field: list(dict.fromkeys([*values, *filter(None, [chosen[field]])])) for field, values in choices.items()

@@ -86,7 +86,7 @@ def again(name: str, counter: int) -> Response:
     if execution.state not in FINAL:
         raise Conflict(f"#{counter} has not finished: stop it first, or wait")
     with transaction(db):
-        repeated = launch.again(context, execution, person, "Re-run of")
+        repeated = launch.rerun(context, execution, person, "Re-run of")
     return redirect(url_for("execution.show", name=name, counter=repeated.counter), 303)
 
 

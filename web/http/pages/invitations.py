@@ -15,7 +15,7 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.get("/invitations/<secret>")
 @auth.public
 def show(secret: str) -> str:
-    return render_template("invitation.html", user=identities.invited(auth.db(), secret), problem="")
+    return render_template("invitation.html", user=identities.find_invited(auth.db(), secret), problem="")
 
 
 @blueprint.post("/invitations/<secret>")
@@ -32,6 +32,6 @@ def accept(secret: str) -> ResponseReturnValue:
     try:
         user = identities.accept_with_password(db, secret, request.form.get("password", ""))
     except InvalidInput as error:
-        return render_template("invitation.html", user=identities.invited(db, secret), problem=f"{error}."), 400
+        return render_template("invitation.html", user=identities.find_invited(db, secret), problem=f"{error}."), 400
     auth.begin_session(user.id)
     return redirect(url_for("projects.listing"), 303)

@@ -34,7 +34,7 @@ def begin(provider: str) -> ResponseReturnValue:
         url, attempt = found.begin(provider, redirect_uri=_address(provider), to=to, linking=linking)
     except (ForgeError, KeyError) as error:
         return _refused(_sentence(error))
-    session[PENDING] = providers.stored(attempt)
+    session[PENDING] = providers.dump_attempt(attempt)
     return redirect(url, 303)
 
 
@@ -44,7 +44,7 @@ def finish(provider: str) -> ResponseReturnValue:
     """Log in the user who returns from the provider, or link the account. An attempt can be finished once."""
     found, kept = _providers(provider), session.pop(PENDING, None)
     try:
-        attempt = providers.loaded(kept)
+        attempt = providers.load_attempt(kept)
         if attempt.provider != provider:
             raise Denied(providers.OUTDATED)
         stranger = found.finish(attempt, request.args, redirect_uri=_address(provider))

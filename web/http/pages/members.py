@@ -57,7 +57,7 @@ def change(name: str) -> Response:
 @forms.shown_on(show)
 def take(name: str) -> Response:
     """Take members from the Git host with at most a role; "none" switches it off."""
-    members.take(auth.context(), projects.by_name(auth.db(), name), _role())
+    members.set_source(auth.context(), projects.by_name(auth.db(), name), _role())
     return forms.saved(url_for("members.show", name=name))
 
 
@@ -83,5 +83,5 @@ def _from_forge(project: Project) -> FromForge | None:
     return FromForge(
         host=forge_name(repository.forge),
         source=member_sources.of_project(context.db, project.id),
-        unable=members.unable(context.config, project, repository),
+        unable=members.obstacle(context.config, project, repository),
     )

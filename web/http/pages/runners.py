@@ -30,7 +30,7 @@ def listing() -> str:
         "runners.html",
         runners=found,
         facts=overview.runner_facts,
-        room=overview.room_text,
+        room=overview.capacity_text,
         lack=fleet.lack(auth.server().config),
     )
 

@@ -60,7 +60,7 @@ def enable(username: str) -> Response:
 @forms.shown_on(listing)
 def reset(username: str) -> Response:
     """Remove the password, end the sessions and show the link of a new invitation, once."""
-    return _invited(username, identities.reset(auth.db(), username))
+    return _invited(username, identities.reset_password(auth.db(), username))
 
 
 def _page(invited: str = "", link: str = "") -> str:

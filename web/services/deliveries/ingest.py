@@ -183,7 +183,7 @@ def _pull_request(context: Context, source: EventSource, event: PullRequestEvent
 
 def _approved(context: Context, source: EventSource) -> tuple[DeliveryState, str]:
     """Fetch an approved commit and launch the runs that waited for the approval."""
-    asked = approvals.read(source.delivery.body)
+    asked = approvals.parse_approved(source.delivery.body)
     urls = approvals.fetch_urls_of_waiting(context.db, source.project, source.repository.id, asked.sha)
     if not urls:
         return DeliveryState.IGNORED, f"commit {asked.sha} no longer waits for approval"

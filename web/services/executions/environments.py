@@ -73,7 +73,7 @@ def set_run_defaults(db: Database, project: Project, slug: str, max_executions: 
         audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 
 
-def by_slug_or_open(db: Database, slug: str) -> tuple[str, str]:
+def policies(db: Database, slug: str) -> tuple[str, str]:
     """Return the network and pull policies of an environment; the defaults if it was removed in the meantime."""
     try:
         found = environments.by_slug(db, slug)

@@ -20,7 +20,7 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
     values, secret_names = variables.of_execution(db, context.vault, execution)
-    network, pull = environments.by_slug_or_open(db, execution.environment)
+    network, pull = environments.policies(db, execution.environment)
     return ExecutionSpec(
         uuid=execution.uuid,
         counter=execution.counter,

@@ -20,7 +20,7 @@ from hooks.apis.base import Answer, Call, Collaborator, Permission
 from hooks.apis.client import Client, Later
 from hooks.apis.registry import APIS
 from web.services.context import Context
-from web.services.forges.webhook_setup import why
+from web.services.forges.webhook_setup import explain
 from web.services.presentation.formats import forge_name
 from web.services.repositories import credentials, hosting
 from web.services.repositories.credentials import Access
@@ -44,7 +44,7 @@ class _Unanswered(PushmillError):
         self.wait_s = wait_s or REST_S
 
 
-def unable(config: Config, project: Project, repository: Repository) -> str:
+def obstacle(config: Config, project: Project, repository: Repository) -> str:
     """Return why a project cannot take members from its Git host, and the fix; "" if it can."""
     name, api = forge_name(repository.forge), APIS.get(repository.forge)
     if repository.forge == projects.HOSTED:
@@ -59,13 +59,13 @@ def unable(config: Config, project: Project, repository: Repository) -> str:
     return ""
 
 
-def take(context: Context, project: Project, most: Role | None) -> None:
+def set_source(context: Context, project: Project, most: Role | None) -> None:
     """Take members from the Git host with at most this role, or no more with None. Idempotent.
 
     Members who came from there leave when it is switched off. Raises InvalidInput if it cannot be switched on.
     """
     db = context.db
-    if most is not None and (reason := unable(context.config, project, hosting.repository_of(db, project))):
+    if most is not None and (reason := obstacle(context.config, project, hosting.repository_of(db, project))):
         raise InvalidInput(reason)
     with transaction(db):
         if most is not None:
@@ -81,7 +81,7 @@ def refresh(context: Context, project_id: int) -> None:
     repository = hosting.repository_of(db, project)
     access = credentials.load_access(db, context.vault, repository)
     try:
-        if (reason := unable(context.config, project, repository)) or access is None:
+        if (reason := obstacle(context.config, project, repository)) or access is None:
             raise _Unanswered(reason)
         with access.client(time.monotonic() + CALLS_S) as client:
             found, problem, rest_s = _permissions(db, access, client), "", REST_S
@@ -151,7 +151,7 @@ def _ask(access: Access, client: Client, call: Call) -> Answer:
     outcome = client.send(call)
     if isinstance(outcome, Answer):
         return outcome
-    problem, advice = why(access, outcome, "list the people who may push")
+    problem, advice = explain(access, outcome, "list the people who may push")
     if isinstance(outcome, Later):
         raise _Unanswered(problem, outcome.wait_s)
     raise _Unanswered(f"{problem}: {advice}")

@@ -98,7 +98,7 @@ def try_commenting(access: Access, client: Client) -> None:
     """Raise ForgeError if the token may not comment. Changes nothing, as pull request 0 and comment 0 do not exist."""
     outcome = client.send(access.api.edit_comment(access.name, 0, "0", ""))
     if isinstance(outcome, Later) or (isinstance(outcome, Refused) and outcome.status in (401, 403)):
-        raise ForgeError(*why(access, outcome, "comment on pull requests"))
+        raise ForgeError(*explain(access, outcome, "comment on pull requests"))
 
 
 def send_test(access: Access, client: Client, call: Call) -> None:
@@ -110,10 +110,10 @@ def _send(access: Access, client: Client, call: Call, what: str) -> Answer:
     outcome = client.send(call)
     if isinstance(outcome, Answer):
         return outcome
-    raise ForgeError(*why(access, outcome, what))
+    raise ForgeError(*explain(access, outcome, what))
 
 
-def why(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
+def explain(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
     """Return what is wrong, and what to do about it. `what` completes "the token may not"."""
     said, rights = outcome.reason, access.api.RIGHTS
     if isinstance(outcome, Later):

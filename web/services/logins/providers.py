@@ -180,12 +180,12 @@ def claim_problem(claims: Mapping[str, Any], config: LoginConfig, nonce: str, no
     return "" if isinstance(subject, str) and subject else "it has no subject"
 
 
-def stored(attempt: Attempt) -> dict[str, Any]:
+def dump_attempt(attempt: Attempt) -> dict[str, Any]:
     """Return an attempt as JSON for the session."""
     return asdict(attempt)
 
 
-def loaded(found: Any) -> Attempt:
+def load_attempt(found: Any) -> Attempt:
     """Return the attempt of a session. Raises Denied if there is none."""
     if not isinstance(found, dict):
         raise Denied(OUTDATED)

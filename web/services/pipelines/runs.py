@@ -81,7 +81,7 @@ def rerun(context: Context, run: NodeRun) -> None:
     """
     creator = users.get(context.db, run.made.creator_id)
     if isinstance(run.made, Execution):
-        launch.again(context, run.made, creator, "Retries", Origin.NODE)
+        launch.rerun(context, run.made, creator, "Retries", Origin.NODE)
         return
     task = run.made
     planned = plan(

@@ -28,7 +28,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"  # its token is compared if the 
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadgeQuestion:
+class BadgeQuery:
     """What a badge should show. Empty strings are the defaults: the default branch, everything that ran, the state."""
 
     project: str
@@ -78,7 +78,7 @@ def _token(vault: Vault, project_uuid: str) -> str:
     return vault.derived(f"badge {project_uuid}").hex()[:TOKEN_CHARS]
 
 
-def badge_for(db: Database, vault: Vault, question: BadgeQuestion) -> Badge:
+def badge_for(db: Database, vault: Vault, question: BadgeQuery) -> Badge:
     """Return the badge; "unknown" for anything that does not exist or may not be seen."""
     label = question.title
     choice = _choice(db, vault, question)
@@ -124,7 +124,7 @@ def _metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | No
     return (latest[key], task.ended_at) if task and task.ended_at and key in latest else None
 
 
-def _choice(db: Database, vault: Vault, question: BadgeQuestion) -> BadgeChoice | None:
+def _choice(db: Database, vault: Vault, question: BadgeQuery) -> BadgeChoice | None:
     """Return which pushes count; None if the project does not exist or the token is wrong.
 
     Both cases take the same steps, so that neither the response nor its timing reveals which one it is.

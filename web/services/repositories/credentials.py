@@ -56,7 +56,7 @@ def has_forge_api(repository: Repository) -> bool:
     return repository.forge in APIS
 
 
-def no_api(forge: str) -> str:
+def no_api_reason(forge: str) -> str:
     """Return why a repository of this kind takes no API token, and how to give access to a private one."""
     if forge == projects.HOSTED:
         return "a project that is pushed to this server has no forge, so it takes no API token"
@@ -102,7 +102,7 @@ def _below(repository: Repository, remote: RemoteUrl) -> str:
 def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
     """Replace the API token, "" to remove it, and enqueue the commits of the last day. Raises InvalidInput."""
     if token and not has_forge_api(repository):
-        raise InvalidInput(no_api(repository.forge))
+        raise InvalidInput(no_api_reason(repository.forge))
     if token and not TOKEN.fullmatch(token):
         raise InvalidInput(f"a token must have 4 to 2,000 ASCII characters and no spaces, this one has {len(token)}")
     with transaction(db):

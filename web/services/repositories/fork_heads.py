@@ -41,7 +41,9 @@ def fetch(context: Context, source: EventSource, event: PullRequestEvent) -> str
     """
     config, ref = context.config, f"refs/pull/{event.number}/head"
     path = hosting.forks_path(config, source.repository)
-    bounds = git.Bounds(bytes=min(config.git.fork_bytes, max(1, disk.room(config))), all_bytes=config.git.forks_bytes)
+    bounds = git.Bounds(
+        bytes=min(config.git.fork_bytes, max(1, disk.available_bytes(config))), all_bytes=config.git.forks_bytes
+    )
     try:
         git.init_forks(path, source.path)
         remote, remote_ref = _place(context, source.repository, event)

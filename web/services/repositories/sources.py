@@ -35,7 +35,7 @@ PROGRESS_S = 1.0
 SHOWN = 20  # reasons stored for one commit
 
 
-def ask(db: Database, execution: Execution) -> Source:
+def ensure_requested(db: Database, execution: Execution) -> Source:
     """Return the state of the sources of an execution's commit, and request them if they are not requested yet.
 
     Sources that failed more than RETRY_S ago are requested again. A commit known only from pull requests of forks gets
@@ -171,7 +171,7 @@ class _Preparation:
             self._fetch_from(f"{remote.address}.git", remote, login, sha)  # GitLab redirects to this
 
     def _fetch_from(self, address: str, remote: RemoteUrl, login: git.Login, sha: str) -> None:
-        limit = min(self._context.config.git.submodule_bytes, max(1, disk.room(self._context.config)))
+        limit = min(self._context.config.git.submodule_bytes, max(1, disk.available_bytes(self._context.config)))
         git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
 
     def _source(self, address: str, remote: RemoteUrl, login: git.Login) -> git.RemoteSource:

@@ -122,7 +122,7 @@ def gpus_text(view: RunnerView) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
-def room_text(view: RunnerView) -> str:
+def capacity_text(view: RunnerView) -> str:
     """Describe the usage, such as "1 of 4 slots and 2 of 8 GPUs in use"."""
     counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
     parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]

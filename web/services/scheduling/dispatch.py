@@ -76,7 +76,7 @@ def _queue_what_quota_allows(db: Database) -> None:
     with transaction(db):
         limits = quota.load_quota(db)
         for waiting in executions.waiting(db, State.CREATED):
-            if not limits.hindrance(waiting.project_id, waiting.environment):
+            if not limits.limit_reason(waiting.project_id, waiting.environment):
                 limits.take(waiting.project_id, waiting.environment, State.QUEUED)
                 lifecycle.queue(db, executions.get(db, waiting.id))
 
@@ -86,6 +86,8 @@ def _place(db: Database) -> list[tuple[Execution, Runner]]:
         return []
     with transaction(db):
         load = runners.load(db)
-        rooms = [placement.capacity(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)]
-        chosen = list(placement.place(rooms, executions.waiting(db, State.QUEUED)))
+        capacities = [
+            placement.capacity(r, load.get(r.id, runners.NO_LOAD)) for r in runners.listing(db) if takes_more(r)
+        ]
+        chosen = list(placement.place(capacities, executions.waiting(db, State.QUEUED)))
         return [(executions.place(db, waiting.id, runner.id), runner) for waiting, runner in chosen]

@@ -47,7 +47,9 @@ def device_count(runner: Runner) -> int:
     return len(gpus) if isinstance(gpus, list) else 0
 
 
-def place(rooms: Sequence[Capacity], waiting: Iterable[WaitingExecution]) -> Iterator[tuple[WaitingExecution, Runner]]:
+def place(
+    capacities: Sequence[Capacity], waiting: Iterable[WaitingExecution]
+) -> Iterator[tuple[WaitingExecution, Runner]]:
     """Place each execution, in order, on the runner with the most free capacity among those where it fits.
 
     An execution that needs more GPUs than are free reserves those of the runner that has the most free: otherwise
@@ -55,8 +57,8 @@ def place(rooms: Sequence[Capacity], waiting: Iterable[WaitingExecution]) -> Ite
     """
     for execution in waiting:
         left = "devices" if execution.gpus else "slots"
-        candidates = [room for room in rooms if room.could(execution)]
-        best = max(candidates, key=lambda room: (getattr(room, left), -room.runner.id), default=None)
+        candidates = [one for one in capacities if one.could(execution)]
+        best = max(candidates, key=lambda one: (getattr(one, left), -one.runner.id), default=None)
         if best is None:
             continue
         if best.fits(execution):

@@ -20,7 +20,7 @@ class Quota:
     of_environment: Counter[str] = field(default_factory=Counter)
     queued: Counter[int | str] = field(default_factory=Counter)
 
-    def hindrance(self, project_id: int, environment: str) -> str:
+    def limit_reason(self, project_id: int, environment: str) -> str:
         """Return a sentence on the limit that another execution would exceed, or "" if there is none."""
         limit, taken = self.projects.get(project_id, 0), self.of_project[project_id]
         if limit and taken >= limit:

@@ -79,10 +79,10 @@ def _why(facts: _Facts, execution: Execution) -> str:
 
 
 def _why_created(facts: _Facts, execution: Execution) -> str:
-    hindrance = facts.quota.hindrance(execution.project_id, execution.environment)
-    if not hindrance:
+    limit_reason = facts.quota.limit_reason(execution.project_id, execution.environment)
+    if not limit_reason:
         return "Waiting to be queued"
-    return hindrance + _behind(facts, execution)
+    return limit_reason + _behind(facts, execution)
 
 
 def _why_nowhere(execution: Execution, serving: Sequence[Runner]) -> str:

@@ -86,7 +86,7 @@ def approve(context: Context, project: Project, sha: str, person: User) -> list[
     return []
 
 
-def read(body: bytes) -> Approved:
+def parse_approved(body: bytes) -> Approved:
     """Parse the body of an approval's delivery. Raises InvalidDelivery."""
     try:
         return Approved(**json.loads(body))

@@ -8,8 +8,8 @@ from typing import Any
 
 from core.errors import CannotRun, InvalidInput, NotFound
 from core.model import EventKind, PushEvent, Target
-from web.services.triggers.rules import directives, globs
-from web.services.triggers.rules.directives import Directives
+from web.services.triggers.rules import globs
+from web.services.triggers.rules.directives import Directives, parse_directives
 from web.services.triggers.rules.parse import DEFAULT, PULL_REQUEST, SCHEDULE, TAG, Rule
 from web.services.triggers.rules.runnable import KINDS, Plan, Takes
 
@@ -101,43 +101,43 @@ def choose(
     Candidates are the pusher's targets if there are any, else those that the matching rules choose; the first rule that
     chooses a target applies to it. Targets that cannot run or do not exist are skipped with a reason.
     """
-    wished = directives.parse_directives(event, message)
+    directives = parse_directives(event, message)
     verdicts = tuple(match_rule(rule, event, facts) for rule in rules)
     matching = [found.rule for found in verdicts if found.matches]
-    candidates = _candidates(config, wished, matching)
+    candidates = _candidates(config, directives, matching)
     run: list[Chosen] = []
-    problems = [*wished.unclear]
+    problems = [*directives.unclear]
     skipped: list[tuple[str, str]] = []
     declared: dict[Target, Mapping[str, Takes]] = {}
     for target, rule in list(candidates.items())[:MAX_TARGETS]:
         kind = KINDS[target.kind]
         try:
-            if wished.parameters or (rule and rule.parameters):
+            if directives.parameters or (rule and rule.parameters):
                 declared[target] = kind.takes(config, target.name)
-            given = _values(declared.get(target, {}), rule, wished)
+            given = _values(declared.get(target, {}), rule, directives)
             plan = kind.plan(config, target.name, parameters=given, provided=provided)
-            run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, wished, facts)))
+            run.append(Chosen(target=target, plan=plan, rule=rule, environment=_environment(rule, directives, facts)))
         except (CannotRun, NotFound, InvalidInput) as error:
             reason = "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
-            (problems if _is_named(target, rule, wished) else skipped).append((target.label, reason))
+            (problems if _is_named(target, rule, directives) else skipped).append((target.label, reason))
     if len(candidates) > MAX_TARGETS:
         problems.append((f"{len(candidates) - MAX_TARGETS} more", f"at most {MAX_TARGETS} run for one event"))
-    problems += _unused(candidates, declared, wished, facts)
+    problems += _unused(candidates, declared, directives, facts)
     return Choice(
         run=tuple(run),
         skipped=(*problems, *skipped),
         problems=tuple(problems),
         verdicts=verdicts,
-        named=bool(wished.targets),
+        named=bool(directives.targets),
     )
 
 
-def _candidates(config: Any, wished: Directives, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
+def _candidates(config: Any, directives: Directives, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
     """Return targets in launch order, each with the rule whose values it gets, also if the pusher named the target."""
     found: dict[Target, Rule | None] = {}
-    for target in wished.targets:
+    for target in directives.targets:
         found[target] = next((rule for rule in matching if _includes(rule, target)), None)
-    for kind, declared in KINDS.items() if not wished.targets else ():
+    for kind, declared in KINDS.items() if not directives.targets else ():
         choosing = [rule for rule in matching if rule.patterns[kind]]
         names = declared.names(config) if choosing else ()
         for rule in choosing:
@@ -146,9 +146,9 @@ def _candidates(config: Any, wished: Directives, matching: Sequence[Rule]) -> di
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
 
 
-def _is_named(target: Target, rule: Rule | None, wished: Directives) -> bool:
+def _is_named(target: Target, rule: Rule | None, directives: Directives) -> bool:
     """Return whether the pusher or the rule named this target, rather than a pattern that matches it."""
-    return target in wished.targets or (rule is not None and target.name in rule.patterns[target.kind])
+    return target in directives.targets or (rule is not None and target.name in rule.patterns[target.kind])
 
 
 def _includes(rule: Rule, target: Target) -> bool:
@@ -161,11 +161,11 @@ def _named(known: Collection[str], patterns: Sequence[str]) -> list[str]:
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
-def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Directives) -> dict[str, Any]:
+def _values(takes: Mapping[str, Takes], rule: Rule | None, directives: Directives) -> dict[str, Any]:
     """Return the given parameter values. Raises InvalidInput for several values of a parameter that takes one."""
     given: dict[str, Any] = {}
     for name, kind in takes.items():
-        if texts := wished.parameters.get(name):
+        if texts := directives.parameters.get(name):
             if kind is Takes.ONE and len(texts) > 1:
                 shown = ", ".join(f'"{text:.40}"' for text in texts[:SHOWN_TEXTS])
                 raise InvalidInput(f'parameter "{name:.80}" takes one value and was given {len(texts)}: {shown}')
@@ -175,8 +175,8 @@ def _values(takes: Mapping[str, Takes], rule: Rule | None, wished: Directives) -
     return given
 
 
-def _environment(rule: Rule | None, wished: Directives, facts: Facts) -> str:
-    wanted = (wished.environment, rule.environment if rule else "")
+def _environment(rule: Rule | None, directives: Directives, facts: Facts) -> str:
+    wanted = (directives.environment, rule.environment if rule else "")
     return next((name for name in wanted if name and _is_there(name, facts)), "")
 
 
@@ -187,16 +187,16 @@ def _is_there(environment: str, facts: Facts) -> bool:
 def _unused(
     candidates: Mapping[Target, Rule | None],
     declared: Mapping[Target, Container[str]],
-    wished: Directives,
+    directives: Directives,
     facts: Facts,
 ) -> Iterator[tuple[str, str]]:
     """Yield requests without effect. `declared` contains the parameters of each target."""
-    for name in wished.parameters:
+    for name in directives.parameters:
         if not any(name in names for names in declared.values()):
             yield f"parameter {name[:80]}", "nothing that runs has it"
-    if wished.environment and not _is_there(wished.environment, facts):
-        yield f"environment {wished.environment[:80]}", "there is no environment of this name, so it is ignored"
-    if wished.targets:
+    if directives.environment and not _is_there(directives.environment, facts):
+        yield f"environment {directives.environment[:80]}", "there is no environment of this name, so it is ignored"
+    if directives.targets:
         return
     for rule in {id(rule): rule for rule in candidates.values() if rule}.values():
         chosen = [target for target, chosen_by in candidates.items() if chosen_by is rule]
