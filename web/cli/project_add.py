@@ -45,7 +45,7 @@ def add(
 
     Prints its webhook's URL and secret, and the forge's page where both are entered.
     """
-    forge = forge or connecting.forge_of(context.config, url)
+    forge = forge or connecting.detect_forge(context.config, url)
     if api_url and not token_file:
         raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
     token = _token(token_file, forge) if token_file else ""

@@ -25,11 +25,11 @@ from core.model import Execution, Project
 from core.states import FINAL
 from web.config.metadata import as_number
 from web.http import auth, streams
-from web.http.pages.execution_page import render_head
+from web.http.pages.execution_page import render_head, requested_execution
 from web.http.pages.log_query import asked_filter
 from web.http.streams import event
 from web.services.presentation import execution_status, formats, log_view, loglines
-from web.store import executions, logs, metadata, projects
+from web.store import executions, logs, metadata
 from web.store.db import Database
 from web.store.log_files import LogLine
 from web.store.log_search import Query
@@ -116,7 +116,7 @@ def events(name: str, counter: int) -> Response:
 
     `show` and `metrics` filter the lines of the log, as on its page.
     """
-    project, execution = _asked(auth.db(), name, counter)
+    project, execution = requested_execution(auth.db(), name, counter)
     after, wanted, identity = _position(), asked_filter(), auth.current_identity()
     return streams.stream(lambda release: LiveFollower(identity, project, execution, after, wanted, release))
 
@@ -126,7 +126,7 @@ def events(name: str, counter: int) -> Response:
 def news(name: str, counter: int) -> Response:
     """Return the same once, as JSON: the changes since `after`, and the state."""
     db = auth.db()
-    project, execution = _asked(db, name, counter)
+    project, execution = requested_execution(db, name, counter)
     found = look(db, auth.server().config.logs_dir, execution, _position(), asked_filter())
     answer = {
         "position": str(found.position),
@@ -195,11 +195,6 @@ def _state(project: Project, execution: Execution) -> dict[str, Any]:
     head = render_head(project, execution)
     sign = execution_status.SIGNS[execution.status]
     return {"status": execution.status, "sign": sign, "final": execution.state in FINAL, "head": head}
-
-
-def _asked(db: Database, name: str, counter: int) -> tuple[Project, Execution]:
-    project = projects.by_name(db, name)
-    return project, executions.by_counter(db, project.id, counter)
 
 
 def _position() -> Position:

@@ -23,7 +23,7 @@ def init_app(app: Flask) -> None:
     app.config[VERSION] = current = _version()
 
     def static(version: str, filename: str) -> Response:
-        """Return a file; for another version, which a page open during an upgrade has, the present one."""
+        """Return a file; for another version, such as in a page opened before an upgrade, the current one."""
         path = safe_join(str(FOLDER), filename)
         if path is None or not Path(path).is_file():
             raise NotFound("unknown static file")

@@ -26,7 +26,7 @@ EARLIER = 20  # runs of a card beside the newest one
 
 @dataclass(frozen=True, kw_only=True)
 class Launched:
-    """Everything that runs in its own right for a commit."""
+    """The standalone runs of a commit."""
 
     executions: Sequence[Execution]
     tasks: Sequence[TaskLine]

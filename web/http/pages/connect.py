@@ -33,7 +33,7 @@ STEPS = (
     ("connect.checks", "Checks"),
 )
 CALLS_S = 10.0  # for all calls to the forge within one request
-# the steps that mend what a check finds
+# the steps that fix the problems of a check
 WAYS_OUT = {
     "repository": ("repository", "access"), "token": ("access",), "status": ("access",), "comments": ("access",),
     "webhook": ("webhook",), "test delivery": ("webhook",), "last delivery": ("webhook",),
@@ -56,8 +56,8 @@ def add() -> Response:
     with forms.at("url"), _explained():
         if not url:
             raise InvalidInput("enter the URL with which you clone the repository")
-        forge = forge or connecting.forge_of(config, url)
-        name = name or connecting.name_of(config, url)
+        forge = forge or connecting.detect_forge(config, url)
+        name = name or connecting.default_name(config, url)
     with forms.at("name"), _explained():
         project, _ = connecting.add(auth.context(), name, auth.current_user().id, url, forge)
     return forms.saved(url_for("connect.access", name=project.name))
@@ -179,7 +179,7 @@ def check(name: str) -> Response:
 
 
 def _step(step: str, project: Project | None, **content: Any) -> str:
-    """Render a step; `content` is what its template needs beside the project."""
+    """Render a step; `content` are the values of its template in addition to the project."""
     content = {"repository": None} | content
     return render_template(f"connect_{step}.html", project=project, steps=STEPS, server=base_url(), **content)
 
@@ -206,7 +206,7 @@ def _fetched(name: str) -> tuple[Project, Repository | None]:
 
 
 def _only_checks(project: Project) -> Response:
-    """Nothing but the checks concerns a project that is pushed to this server."""
+    """Redirect to the checks, the only step for a project that is pushed to this server."""
     return redirect(url_for("connect.checks", name=project.name), 303)
 
 

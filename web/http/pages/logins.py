@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from dataclasses import asdict
 
 from flask import Blueprint, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -34,7 +35,7 @@ def begin(provider: str) -> ResponseReturnValue:
         url, attempt = found.begin(provider, redirect_uri=_address(provider), to=to, linking=linking)
     except (ForgeError, KeyError) as error:
         return _refused(_sentence(error))
-    session[PENDING] = providers.dump_attempt(attempt)
+    session[PENDING] = asdict(attempt)
     return redirect(url, 303)
 
 

@@ -21,5 +21,5 @@ SECTIONS = (
 
 
 def section(name: str, project: Project, **content: Any) -> str:
-    """Render the section of this name; `content` is what its template needs beside the project."""
+    """Render the section of this name; `content` are the values of its template in addition to the project."""
     return render_template(f"settings_{name}.html", project=project, sections=SECTIONS, **content)

@@ -1,4 +1,4 @@
-"""Check projects in threads of the web process, for pages: a forge that hangs delays no request.
+"""Check projects in threads of the web process, for pages, so that a forge that hangs delays no request.
 
 Results are kept in memory: after a restart the page offers to check again.
 """
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Checked:
-    """The findings of one run so far; `done` once there will be no more."""
+    """The findings of one run so far; `done` once it has ended."""
 
     started_at: str = field(default_factory=clock.now)
     findings: list[Finding] = field(default_factory=list)

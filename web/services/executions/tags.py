@@ -1,4 +1,4 @@
-"""The tags of executions: texts by which people find executions again."""
+"""Tags of executions, by which people find them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST, CHARACTERS = 100, 100
 
 
 def checked(tags: Iterable[str]) -> list[str]:
-    """Return tags without repetitions and surrounding space. Raises InvalidInput for bad tags and for too many."""
+    """Return tags without duplicates and surrounding space. Raises InvalidInput for invalid or too many tags."""
     kept = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
     if bad := [tag for tag in kept if len(tag) > CHARACTERS or not tag.isprintable()]:
         raise InvalidInput(f"{bad[0]!r:.120} is not a tag: use at most {CHARACTERS} printable characters", field="tags")

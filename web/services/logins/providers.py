@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -178,11 +178,6 @@ def claim_problem(claims: Mapping[str, Any], config: LoginConfig, nonce: str, no
     if claims.get("nonce") != nonce:
         return "it is for another login"
     return "" if isinstance(subject, str) and subject else "it has no subject"
-
-
-def dump_attempt(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt as JSON for the session."""
-    return asdict(attempt)
 
 
 def load_attempt(found: Any) -> Attempt:

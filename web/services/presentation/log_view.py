@@ -1,6 +1,6 @@
 """The view of a log on its page: the lines that match a filter, and commands that are folded to their first line.
 
-With a filter, the first line of each command stays, so that one sees which command printed what.
+With a filter, the first line of each command stays, to show which command printed the lines.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class LogView:
-    """A log with its filter, its commands, and the numbers of those of which only the first line is shown."""
+    """A log with its filter, its commands, and the numbers of the folded ones, which show only their first line."""
 
     logs_dir: Path
     execution: Execution

@@ -16,15 +16,15 @@ NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 NAME_CHARS = 64
 
 
-def forge_of(config: Config, url: str | None) -> str:
-    """Return the forge of a repository, as far as its URL tells. Raises GitError for a URL that is not allowed."""
+def detect_forge(config: Config, url: str | None) -> str:
+    """Return the forge that the URL of a repository names, if any. Raises GitError for a URL that is not allowed."""
     if url is None:
         return projects.HOSTED
     return by_host(_allowed(config, url).host) or "plain"
 
 
-def name_of(config: Config, url: str) -> str:
-    """Return the name that a project gets without another one: that of its repository. Raises GitError."""
+def default_name(config: Config, url: str) -> str:
+    """Return the default name of a project: that of its repository. Raises GitError."""
     last = _allowed(config, url).address.rstrip("/").rpartition("/")[2].removesuffix(".git")
     return NOT_IN_NAMES.sub("-", last.lower()).strip("-")[:NAME_CHARS]
 
