@@ -9,7 +9,6 @@ import re
 import shutil
 import ssl
 from collections.abc import Callable, Generator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +75,7 @@ NEEDS: dict[str, Callable[[], str]] = {
 
 
 WAITING = ("e2e", "browser")
+UNTIL = 0.85  # of the run files of those begin; short files fill the rest
 # these take a minute or two each: a worker that began one last would end alone
 LONG = frozenset(
     {
@@ -99,15 +99,16 @@ UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with long files, and let files of tests that mostly wait take turns with files that compute."""
-    files: dict[Path, list[pytest.Item]] = {}
+    """Mix the files of all folders, so that at any time some tests wait and others compute; begin with long files."""
+    folders: dict[Path, dict[Path, list[pytest.Item]]] = {}
     for item in items:
-        files.setdefault(item.path, []).append(item)
-    order = sorted(files, key=lambda file: file.name not in LONG)
-    waiting = [file for file in order if file.parent.name in WAITING]
-    others = [file for file in order if file.parent.name not in WAITING]
-    turns = [*zip_longest(waiting, others[::2], others[1::2])]
-    items[:] = [item for turn in turns for file in turn if file for item in files[file]]
+        folders.setdefault(item.path.parent, {}).setdefault(item.path, []).append(item)
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for folder, files in folders.items():
+        share = UNTIL if folder.name in WAITING else 1.0
+        order = sorted(files, key=lambda file: file.name not in LONG)
+        placed += [(share * place / len(order), files[file]) for place, file in enumerate(order)]
+    items[:] = [item for _, file in sorted(placed, key=lambda one: one[0]) for item in file]
 
 
 @pytest.hookimpl(optionalhook=True)
