@@ -8,7 +8,7 @@ followed or executed. libgit2 has no helpers and no hooks; the git binary runs t
 
 from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow
 from core.git.command import TooSlow
-from core.git.diff import DiffStat, changed_paths, diff_stat, merge_base
+from core.git.diff import DiffStat, changed_paths, commits_between, diff_stat, merge_base
 from core.git.export_tree import export
 from core.git.modules import Module, Needed, lfs_settings, needed, submodules
 from core.git.package_commit import PackageSpool, adhoc_commits, forget_adhoc, tidy, write_commit

@@ -70,6 +70,20 @@ def diff_stat(path: Path, old: str | None, new: str) -> DiffStat | None:
     return DiffStat(files=len(counts), added=added, removed=removed)
 
 
+def commits_between(path: Path, old: str, new: str, limit: int) -> list[tuple[str, str]] | None:
+    """Return the names and subjects of the newest commits that `new` has and `old` has not, at most `limit`.
+
+    None if that would take too long or a commit is missing here. `old` and `new` are full names.
+    """
+    asked = ["log", f"--max-count={limit}", "--format=%H %s", "--no-show-signature", f"{old}..{new}", "--"]
+    try:
+        printed = run(asked, repository=path, time_limit_s=STAT_LIMIT_S, streams=captured(STAT_OUTPUT))
+    except GitError:
+        return None
+    lines = printed.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    return [(sha, subject) for sha, _, subject in (line.partition(" ") for line in lines if line)]
+
+
 def merge_base(path: Path, one: str, other: str) -> str | None:
     """Return the newest common ancestor of two commits; None if there is none or one of the commits is missing here."""
     repository = open_repository(path)

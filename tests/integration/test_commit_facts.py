@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -105,3 +106,20 @@ def test_the_best_of_a_task_stands_beside_that_of_the_parent(api: ApiServer) -> 
     assert "best loss" in card
     assert f'<dd class="change worse"><a href="/p/demo/executions/{before.counter}/"' in card
     assert ">+0.25<" in card
+
+
+def test_what_changed_lists_the_commits_between_and_what_they_changed(api: ApiServer) -> None:
+    there = made(api)
+    first = there.commit({"a": b"1\n"})
+    second = there.commit({"a": b"2\n"}, first)
+    third = there.commit({"a": b"2\n", "b": b"3\n"}, second)
+    before, after = ran(api, first, 0.5), ran(api, third, 0.75)
+    person = Person(api)
+    person.log_in()
+    for path in (f"executions/{after}/", f"compare/?e={before}&e={after}"):
+        page = person.get(f"/p/demo/{path}").text
+        code = page.split('class="code-changes"')[1].split("</div>")[0]
+        assert "2 commits, <span>2 files changed" in code, path
+        assert re.findall(r'class="sha">(\w+)<', code) == [third[:8], second[:8]], path
+    same = ran(api, third, 0.75)
+    assert "code-changes" not in person.get(f"/p/demo/executions/{same}/").text

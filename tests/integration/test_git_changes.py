@@ -96,3 +96,15 @@ def test_a_change_of_too_many_files_is_not_counted(made: MadeRepository, monkeyp
     made_here = made.commit({f"file-{number}": b"1\n" for number in range(5)}, ref=None)
     monkeypatch.setattr("core.git.diff.STAT_FILES", 4)
     assert git.diff_stat(made.path, None, made_here) is None
+
+
+def test_the_commits_between_two_are_the_newest_of_those_that_only_one_has(made: MadeRepository) -> None:
+    base = made.commit({"a": b"1"}, ref=None)
+    one = made.commit({"a": b"2"}, base, ref=None)
+    other = made.commit({"a": b"3"}, one, ref=None)
+    side = made.commit({"a": b"4"}, base, ref=None)
+    assert [sha for sha, _ in git.commits_between(made.path, base, other, 9) or ()] == [other, one]
+    assert [sha for sha, _ in git.commits_between(made.path, base, other, 1) or ()] == [other]
+    assert [sha for sha, _ in git.commits_between(made.path, side, one, 9) or ()] == [one]
+    assert git.commits_between(made.path, other, base, 9) == []
+    assert git.commits_between(made.path, "f" * 40, one, 9) is None

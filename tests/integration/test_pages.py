@@ -205,7 +205,7 @@ def test_links_to_the_next_page_lead_to_every_execution_once(api: ApiServer, per
         execution = api.add_execution()
         if i % 2:
             execute(api.db, "INSERT OR IGNORE INTO metadata_key (name) VALUES ('loss')")
-            execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?, 1, 1, 0)", (execution.id, i, i))
+            execute(api.db, "INSERT INTO latest VALUES (?, 1, 0, 0, ?, ?, 1, 1, 0, ?, ?)", (execution.id, i, i, i, i))
     for sort in ("-number", "m.loss", "state"):
         seen, query = [], f"?sort={sort}&q=number+%3E+1"
         while query:

@@ -39,6 +39,8 @@ def extents_of(
     db: Database, execution_ids: Collection[int], keys: Sequence[str]
 ) -> dict[tuple[int, str], tuple[float, float]]:
     """Return the lowest and the highest number by execution id and key, for those that have numbers."""
+    if not keys:
+        return {}
     sql = (
         "SELECT execution_id, name, low, high FROM metadata_key JOIN latest ON key_id = metadata_key.id"
         f" WHERE name IN ({', '.join('?' * len(keys))}) AND execution_id IN ({', '.join('?' * len(execution_ids))})"

@@ -13,7 +13,7 @@ from core.model import Execution, Project
 from core.text import whole_number
 from web.http import auth
 from web.http.pages.paging import query
-from web.services.presentation import comparison, headline, overlay, parallel, previews
+from web.services.presentation import changes, comparison, headline, overlay, parallel, previews
 from web.services.presentation.comparison import Line
 from web.services.presentation.objective import Objective, objective_of_key
 from web.services.presentation.overlay import Drawing
@@ -40,7 +40,8 @@ def show(name: str) -> str:
     asked = _asked()
     found = _found(db, project, asked)
     latest = metadata.latest_of(db, [execution.id for execution in found])
-    lines = comparison.lines(found, commits.get_many(db, {e.commit_id for e in found}), latest)
+    of = commits.get_many(db, {e.commit_id for e in found})
+    lines = comparison.lines(found, of, latest)
     numbers = comparison.numeric_names(lines)
     metrics = [name.removeprefix("m.") for name in numbers if name.startswith("m.")]
     goal = objective_of_key(metrics[0]) if metrics else None
@@ -52,6 +53,7 @@ def show(name: str) -> str:
         missing=[f"#{counter}" for counter in asked[:MOST] if counter not in {e.counter for e in found}],
         left_out=len(asked[MOST:]),
         differing=[line for line in lines if line.differs],
+        code_changes=changes.code_changes(auth.context(), found, of) if found else [],
         same=[line for line in lines if not line.differs],
         most_lines=LINES,
         charts=_charts(db, found, [key for key in metrics if not headline.is_counter(key)][:CHARTS]),

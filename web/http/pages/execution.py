@@ -60,7 +60,7 @@ def _changes(db: Database, execution: Execution) -> Changes | None:
     since = whole_number(request.args.get("since"))
     earlier = executions.previous(db, execution)
     base = earlier if since is None else executions.by_counter(db, execution.project_id, since)
-    return changes.changes(db, base, execution) if base else None
+    return changes.changes(auth.context(), base, execution) if base else None
 
 
 @blueprint.post(f"{PATH}/stop")
