@@ -98,7 +98,7 @@ def test_a_repository_is_connected_step_by_step(
         ({"url": "file:///etc"}, "repositories on the server&#39;s disk are off", "file:///etc"),
         ({"url": "--upload-pack=x"}, "would be an option of git", "--upload-pack=x"),
         ({"url": "https://host/a", "name": "No Name"}, "No Name", "https://host/a"),
-        ({"url": "https://host/a", "name": "demo"}, "exists already", "https://host/a"),
+        ({"url": "https://host/a", "name": "demo"}, "already exists", "https://host/a"),
         ({"url": "https://host/a", "forge": "nowhere"}, "unknown Git host", "https://host/a"),
     ],
 )

@@ -433,7 +433,7 @@ def test_members_are_managed_by_the_command_line(place: Place) -> None:
     place.user("ada", "7")
     place.person(7, "ada", "write")
     assert "User grace is now reader of project model" in run("add", "model", "grace", "reader")
-    assert "is a member of model already" in run("add", "model", "grace", "writer", code=1)
+    assert "is already a member of model" in run("add", "model", "grace", "writer", code=1)
     run("set-role", "model", "grace", "writer")
     assert "ada is not a member of model" in run("set-role", "model", "ada", "writer", code=1)
     assert "takes members from its Git host" in run("from-forge", "model", "writer")

@@ -63,7 +63,7 @@ def add(context: Context, project: str, username: str, role: str) -> None:
     found = project_named(context, project)
     if _is_member(context, found, username):
         change = f"`pushmill project members set-role {project} {username} {role}`"
-        raise Conflict(f"{username} is a member of {project} already: {change} changes the role")
+        raise Conflict(f"{username} is already a member of {project}: {change} changes the role")
     identities.set_role(context.db, found, username, Role(role))
     click.echo(f"User {username} is now {role} of project {project}.")
 

@@ -38,7 +38,7 @@ def log_in(db: Database, config: LoginConfig, stranger: Stranger) -> User:
 
 
 def link(db: Database, config: LoginConfig, stranger: Stranger, user: User) -> None:
-    """Let a user log in as this stranger from now on. Raises Denied and Conflict."""
+    """Link a verified account to a user, who can then log in with it. Raises Denied and Conflict."""
     check(config, stranger)
     with transaction(db):
         owner = logins.linked_user(db, stranger.issuer, stranger.subject)

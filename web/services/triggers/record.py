@@ -130,7 +130,7 @@ def needs_approval(db: Database, request: PullRequest | None, event: PushEvent, 
 def _final(
     db: Database, source: EventSource, event: PushEvent, commit: Commit, arrived: Arrival, planned: Plan
 ) -> tuple[Plan, list[Launched]]:
-    """Return the plan without what runs already or is overtaken, and the older runs that it supersedes."""
+    """Return the plan without targets that already run or are overtaken, and the older runs that it supersedes."""
     choice, older = planned.choice, list[Launched]()
     reasons: dict[Target, str] = {}
     if not source.again:
