@@ -16,6 +16,8 @@ def every_page(site: Site) -> list[str]:
         f"{project}activity/", f"{project}activity/?show=problems",
         f"{project}deliveries/{demo.delivery}/", f"{project}settings/badge/?metric=accuracy&step=train", "/environments/",
         *(f"{project}settings/{part}/" for part in ("runs", "rules", "variables", "members", "delete")),
+        "/connect/", f"{project}connect/checks/",
+        *(f"/p/attic-models/connect/{step}" for step in ("", "access/", "webhook/", "checks/")),
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",
         f"{project}tasks/{demo.task.counter}/", f"{project}?q=task+%3D+{demo.task.counter}", f"{project}pipelines/",
         f"{project}pipelines/{demo.pipeline.counter}/", "/p/spirals/tasks/", "/p/spirals/pipelines/",

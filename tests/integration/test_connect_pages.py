@@ -197,6 +197,7 @@ def test_checks_of_a_forge_that_hangs_delay_no_page(api: ApiServer, admin: Perso
     page = admin.get("/p/model/connect/checks/").text
     assert "Checking…" in page
     assert "data-running" in page
+    assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
     checks = api.app.extensions["pushmill"].checks
     first = checks.newest(projects.by_name(api.db, "model").id)
     admin.post("/p/model/connect/checks", "/runners/")
@@ -227,7 +228,10 @@ def test_only_admins_choose_urls_and_owners_do_the_rest(api: ApiServer, admin: P
     assert "https://github.com/ada/model.git" in page
     assert 'name="url"' not in page
     assert owner.post("/p/model/connect/", "/runners/", url="https://host/x").status_code == 403
-    assert owner.post("/p/model/connect/access", "/runners/", token=TOKEN).status_code == 303
+    assert 'name="api_url"' not in owner.get("/p/model/connect/access/").text
+    stored = owner.post("/p/model/connect/access", "/runners/", token=TOKEN, api_url="https://github.com:8443/api")
+    assert stored.status_code == 303
+    assert hosting.repository_of(api.db, projects.by_name(api.db, "model")).api_url == ""
     assert owner.get("/p/model/connect/checks/").status_code == 200
 
 

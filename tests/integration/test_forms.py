@@ -77,7 +77,7 @@ def test_a_refused_button_shows_its_page_with_the_problem_once(api: ApiServer, p
     assert "has not finished" not in person.get(page).text
     out_of_date = press(person, "/p/demo/settings/badge", "/p/demo/settings/badge/", csrf_token="of another session")
     assert out_of_date.location == "/p/demo/settings/badge/"
-    assert "The form is out of date" in person.get("/p/demo/settings/badge/").text
+    assert "The form was out of date" in person.get("/p/demo/settings/badge/").text
 
 
 @pytest.mark.parametrize(("referrer", "accept"), [

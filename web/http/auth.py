@@ -368,4 +368,4 @@ def csrf_token() -> str:
 def check_csrf() -> None:
     given = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
     if not hmac.compare_digest(given.encode(), csrf_token().encode()):
-        raise Forbidden("The form is out of date: go back, reload the page and try again.")
+        raise Forbidden("The form was out of date: try again.")

@@ -110,11 +110,13 @@ def access(name: str) -> ResponseReturnValue:
 @auth.own
 @forms.shown_on(access)
 def store_token(name: str) -> ResponseReturnValue:
-    """Store the token and the address of the API. An empty token leaves the stored one as it is."""
+    """Store the token, and for admins the API's address. An empty token leaves the stored one as it is."""
     project, found = _fetched(name)
     if found is None:
         return _only_checks(project)
-    token, api_url = request.form.get("token", "").strip(), request.form.get("api_url", "").strip()
+    token, api_url = request.form.get("token", "").strip(), found.api_url
+    if auth.current_user().is_admin:
+        api_url = request.form.get("api_url", "").strip()
     with forms.at("api_url"):
         _check_api_url(found, api_url)
     with forms.at("token"):
