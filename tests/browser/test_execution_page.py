@@ -145,7 +145,8 @@ def test_the_log_shows_one_stream_or_errors_and_keeps_the_numbers_of_lines(brows
     filtered(browser, "All")
     browser.wait(f"location.search === '' && {in_view(number)} && document.getElementById('L{number + 1}') !== null")
     filtered(browser, "Errors")
-    browser.wait(f"location.search === '?show=errors' && {SHOWN}.length > 0")
+    nothing = "document.getElementById('no-lines').hidden === {}"
+    browser.wait(f"location.search === '?show=errors' && {SHOWN}.length === 2 && {nothing.format('false')}")
     browser.open(demo_site.page(demo_site.demo.long, "log/?show=status&line=1"))
     browser.find("[data-command='1']").click()
     browser.wait("document.querySelector('[data-command=\"1\"]').getAttribute('aria-expanded') === 'false'")
@@ -169,6 +170,7 @@ def test_a_filtered_log_is_followed(browser: Browser, demo_site: Site) -> None:
     browser.wait("document.getElementById('connection').textContent === 'live'")
     demo_site.say("a good line\n" * 3 + "an unusual failure\n" + "another good line\n")
     browser.wait(f"{SHOWN}.at(-1)?.textContent.includes('an unusual failure')")
+    browser.wait("document.getElementById('no-lines').hidden")
     demo_site.preview("not shown")
     demo_site.say("Traceback of the end\n")
     browser.wait(f"{SHOWN}.at(-1)?.textContent.includes('Traceback of the end')")

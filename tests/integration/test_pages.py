@@ -254,7 +254,7 @@ def test_the_first_line_of_a_folded_command_stands_for_all_of_its_lines(api: Api
     page = person.get(f"{path}log/").text
     assert "collected" not in page
     assert page.count("printed") == 3
-    assert re.search(r'id="L(\d+)" class="status command" data-lines="701"', page)
+    assert re.search(r'id="L(\d+)" class="status head command" data-lines="701"', page)
     assert "700 lines · " in page
     assert "exit code 1" in page
     assert person.get(f"{path}log/?line=300").text.count("collected") > 300

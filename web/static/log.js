@@ -272,7 +272,7 @@ export class Log {
     this.earlier.hidden = this.first === 0;
     this.later.hidden = this.next >= this.total;
     this.partial.hidden = this.next < this.total;
-    this.nothing.hidden = !this.filter || this.lines.childElementCount > 0 || this.first > 0 || this.next < this.total;
+    this.nothing.hidden = !this.filter || this.first > 0 || this.next < this.total || this.lines.querySelector(".chunk > div:not(.head)") !== null;
     this.toEnd.hidden = following || this.box.scrollHeight <= this.box.clientHeight + NEAR_END_PX;
     const unseen = this.total - this.seen;
     this.toEnd.textContent = unseen ? `Jump to end · ${number(unseen)} new` : "Jump to end";

@@ -326,12 +326,14 @@ def extremes_between(db: Database, execution_id: int, key: str, points: int, lin
         stretches = [one for one in EXTREMES.iter_unpack(packed) if one[0] in lines and one[4] in lines]
         return reduce(stretches, groups)
     chunks = _chunks(db, execution_id, lines.start, lines.stop, key).get(key, [])
-    found = chain.from_iterable(chunk.points(lines.start, lines.stop) for chunk in chunks)
-    numbers = [point for point in found if type(point.value) in NUMBER_TYPES]
-    if len(numbers) <= points:
-        return numbers
-    length = max(1, len(numbers) // groups // 2)
-    return reduce([one for chunk in pack(columns(numbers)) for one in chunk.extremes(length)], groups)
+    parts: list[Chunk] = []
+    for chunk in chunks:
+        inside = chunk.seq in lines and chunk.last in lines
+        parts += [chunk] if inside else pack(columns(list(chunk.points(lines.start, lines.stop))))
+    size = sum(part.size for part in parts)
+    if size <= points:
+        return [point for part in parts for point in part.points() if type(point.value) in NUMBER_TYPES]
+    return reduce([one for part in parts for one in part.extremes(max(1, size // groups // 2))], groups)
 
 
 def values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) -> dict[int, Any]:

@@ -44,9 +44,9 @@ def extents_of(
     sql = (
         "SELECT execution_id, name, low, high FROM metadata_key JOIN latest ON key_id = metadata_key.id"
         f" WHERE name IN ({', '.join('?' * len(keys))}) AND execution_id IN ({', '.join('?' * len(execution_ids))})"
-        " AND low IS NOT NULL"
-    )
-    return {(of, name): (low, high) for of, name, low, high in db.conn.execute(sql, (*keys, *execution_ids))}
+    )  # without "low IS NOT NULL": SQLite would read the index of all executions
+    found = db.conn.execute(sql, (*keys, *execution_ids))
+    return {(of, name): (low, high) for of, name, low, high in found if low is not None}
 
 
 def _extremes(db: Database, execution_ids: Collection[int], keys: Sequence[str]) -> dict[tuple[int, str], bytes]:

@@ -26,13 +26,17 @@ EVERYTHING = Query()
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0; `partial` are unfinished."""
+    """The log lines on the page: from `first` up to `next`, of `total`, counted from 0; `partial` are unfinished.
+
+    `matches` says whether there is a line besides the first ones of commands.
+    """
 
     first: int
     next: int
     total: int
     html: Markup
     partial: Markup
+    matches: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ class LogView:
             total=self.at.lines,
             html=Markup(loglines.chunks(lines, by_line)),  # noqa: S704  (escaped there)
             partial=Markup(loglines.partial(partial)),  # noqa: S704
+            matches=any(line.number not in by_line for line in lines),
         )
 
     def _lines(self, first: int, end: int, count: int, seconds: float) -> tuple[list[LogLine], int]:

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from core.units import duration_text, size_text
 from web.services.presentation.ansi import to_html
-from web.services.presentation.log_commands import Command
+from web.services.presentation.log_commands import Command, is_start
 from web.store.logs import LogLine
 
 CHUNK_LINES = 500  # a browser lays out only the chunks near the viewport
@@ -27,6 +27,8 @@ def html(line: LogLine, command: Command | None = None) -> str:
     """Return a line; the displayed number, which links use, counts from 1. The first line of a command folds it."""
     number = line.number + 1
     names = [line.stream] if line.stream != "stdout" else ["metric"] if line.is_metric else []
+    if is_start(line):
+        names.append("head")
     shown = text(line)
     if command is not None and command.end is not None:
         names.append("command")
