@@ -8,7 +8,7 @@ from demo_site import Site
 def every_page(site: Site) -> list[str]:
     demo, project = site.demo, f"/p/{site.demo.project.name}/"
     return [
-        "/", "/runners/", "/users/", "/auth/tokens/", "/audit/", "/api/docs/", project,
+        "/", "/runners/", "/users/", "/auth/tokens/", "/audit/", "/api/docs/", "/docs/first-steps/", "/docs/api/", project,
         f"{project}?sort=m.loss&q=state+%3D+complete", f"{project}?q=los+%3E+1", f"{project}compare/",
         f"{project}compare/?e={demo.long.counter}&e={demo.live.counter}&e={demo.failed.counter}",
         f"{project}commits/", f"{project}settings/", f"{project}audit/",

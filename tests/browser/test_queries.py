@@ -46,6 +46,8 @@ CEILINGS = {
     "deliveries.body": 8,
     "deliveries.listing": 4,
     "deliveries.show": 15,
+    "documentation.first": 3,
+    "documentation.show": 3,
     "environments.listing": 7,
     "execution.show": 30,
     "execution_data.lines": 6,
@@ -86,7 +88,7 @@ CEILINGS = {
 # the steps of a project that is pushed to the server are its checks
 REDIRECTS = {
     "session.login": 303, "deliveries.listing": 301,
-    "connect.access": 303, "connect.repository": 303, "connect.webhook": 303,
+    "connect.access": 303, "connect.repository": 303, "connect.webhook": 303, "documentation.first": 302,
 }  # fmt: skip
 
 
@@ -173,7 +175,7 @@ class Crowded:
         return {
             "name": demo.project.name, "identifier": demo.long.commit_identifier, "number": demo.delivery,
             "tasks.show": demo.task.counter, "pipelines.show": demo.pipeline.counter, "counter": demo.long.counter,
-            "kind": "csv", "datum": output["uuid"], "filename": "model.pt", "secret": self.invitation,
+            "kind": "csv", "datum": output["uuid"], "filename": "model.pt", "secret": self.invitation, "page": "steps",
         }  # fmt: skip
 
 

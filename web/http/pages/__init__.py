@@ -16,6 +16,7 @@ from web.http.pages import (
     compare,
     connect,
     deliveries,
+    documentation,
     environments,
     execution,
     execution_data,
@@ -44,7 +45,7 @@ from web.http.pages import (
 def register(app: Flask) -> None:
     for page in (
         account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, connect,
-        deliveries, environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
+        deliveries, documentation, environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
         pipelines,
         projects, reports, rules, run, runners, saved_views, session, settings, tasks,
         invitations, logins, members, users,
