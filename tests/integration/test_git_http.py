@@ -313,7 +313,7 @@ def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: 
     path = hosting.repository_path(pushes.config, repository)
     (path / "hooks" / "post-receive").unlink()  # what a kill between the refs and the hook amounts to
     second = checkout.commit({}, "second")
-    note = lost_pushes.note_push_began(pushes.config, repository)
+    note = lost_pushes.mark_push_started(pushes.config, repository)
     checkout.git("push", "-q", str(path), "main", "main:new")
     pushes.drain()
     assert len(pushes.pushes("killed")) == 1  # a push that goes on is its own hook's
@@ -337,14 +337,14 @@ def test_a_push_that_was_lost_is_recorded_although_a_later_one_of_its_branch_was
     kept = hook.read_bytes()
     hook.unlink()  # the server is killed before the hook runs
     lost = [checkout.commit({"valohai.yaml": step(name)}, name) for name in ("lost", "lost-too")]
-    note = lost_pushes.note_push_began(pushes.config, repository)
+    note = lost_pushes.mark_push_started(pushes.config, repository)
     for sha in lost:
         checkout.git("push", "-q", str(path), f"{sha}:refs/heads/main")
     note.close()
     hook.write_bytes(kept)
     hook.chmod(0o755)
     checkout.commit({"valohai.yaml": step("later")}, "later")
-    running = lost_pushes.note_push_began(pushes.config, repository)
+    running = lost_pushes.mark_push_started(pushes.config, repository)
     checkout.git("push", "-q", pushes.git_url("killed"), "HEAD:main")
     pushes.drain()
     assert sorted(pushes.steps("killed")) == ["later", "train"]  # a push is running, which may have moved refs
@@ -369,7 +369,7 @@ def test_pushes_that_were_recorded_earlier_in_the_second_of_a_kill_are_not_recor
     with transaction(pushes.db):
         recorded_at = clock.text(datetime.fromtimestamp(second + 0.1, UTC))
         execute(pushes.db, "UPDATE push SET created_at = ?", (recorded_at,))
-    with lost_pushes.note_push_began(pushes.config, repository) as note:
+    with lost_pushes.mark_push_started(pushes.config, repository) as note:
         os.utime(note.name, (second + 0.9, second + 0.9))
     for _ in range(3):
         pushes.drain()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.model import Environment
-from web.services.executions.environments import mounts, refusal
+from web.services.executions.environments import image_refusal, mounts
 
 
 def environment(**given: Any) -> Environment:
@@ -29,7 +29,7 @@ def environment(**given: Any) -> Environment:
     ],
 )
 def test_images_are_limited_by_patterns(images: tuple[str, ...], image: str, runs: bool) -> None:
-    assert (refusal(environment(images=images), image) == "") is runs
+    assert (image_refusal(environment(images=images), image) == "") is runs
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_signal_is_told_by_its_name(tmp_path: Path) -> None:
     it = child(tmp_path, "import os; os.kill(os.getpid(), 9)")
     it.start()
     await_(lambda: it.exit_code() is not None)
-    assert "SIGKILL" in it.obituary()
+    assert "SIGKILL" in it.exit_text()
 
 
 def test_one_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_one_that_ignores_sigterm_is_killed_with_all_it_started(tmp_path: Path) 
     grandchild = int(it.log.read_text())
     it.stop(0.1)
     assert it.pid is None
-    assert child_process.gone(grandchild, 5)
+    assert child_process.wait_until_gone(grandchild, 5)
     assert not (tmp_path / "it.pid").exists()
 
 
@@ -98,7 +98,7 @@ def test_a_log_is_bounded_and_writing_to_it_goes_on(tmp_path: Path) -> None:
         cat.stdin.write(b"x" * 1000)
         cat.stdin.flush()
         await_(lambda: log.stat().st_size == 1000)
-        child_process.bound_log(log, limit=999)
+        child_process.rotate_log(log, limit=999)
         cat.stdin.write(b"after\n")
     assert log.read_bytes() == b"after\n"
     assert log.with_name("it.log.1").read_bytes() == b"x" * 1000

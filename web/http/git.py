@@ -94,7 +94,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     except DiskFull as error:
         return _refusal(f"{error}.", 507)
     request.max_content_length = ANY_SIZE  # None would mean the application's default
-    note = lost_pushes.note_push_began(auth.server().config, repository) if endpoint == WRITE else None
+    note = lost_pushes.mark_push_started(auth.server().config, repository) if endpoint == WRITE else None
     backend = Backend(
         _environment(name, project, repository, service, endpoint),
         _body(project, endpoint) if request.method == "POST" else None,

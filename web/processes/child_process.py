@@ -61,12 +61,12 @@ class Child(Supervised):
 
     def tend(self) -> str | None:
         """Restart the process if it exited and its pause is over; return a sentence for the terminal if it exited."""
-        bound_log(self.log)
+        rotate_log(self.log)
         if not self.restart_if_due():
             return None
-        return f"{self.name} {self.obituary()}; it starts again in {self.pause_s:g} s"
+        return f"{self.name} {self.exit_text()}; it starts again in {self.pause_s:g} s"
 
-    def obituary(self) -> str:
+    def exit_text(self) -> str:
         """Return how it exited, with the last line of its log."""
         last = last_line(self.log)
         return f"ended with {_how(self.exit_code() or 0)}{f': {last}' if last else ''} (log: {self.log})"
@@ -108,12 +108,12 @@ def end(pid: int, timeout: float) -> None:
     """End a process that is not our child: SIGTERM, and SIGKILL to its session after `timeout` seconds."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
-        if not gone(pid, timeout):
+        if not wait_until_gone(pid, timeout):
             os.killpg(pid, signal.SIGKILL)
-            gone(pid, 1.0)
+            wait_until_gone(pid, 1.0)
 
 
-def gone(pid: int, timeout: float) -> bool:
+def wait_until_gone(pid: int, timeout: float) -> bool:
     """Wait until the process does not exist or is a zombie; return whether that is so."""
     deadline = time.monotonic() + timeout
     while running(pid):
@@ -144,7 +144,7 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
-def bound_log(path: Path, limit: int = LOG_BYTES) -> None:
+def rotate_log(path: Path, limit: int = LOG_BYTES) -> None:
     """Keep a log file that a process appends to below `limit` bytes: its content moves to `<name>.1`."""
     with suppress(FileNotFoundError):
         if path.stat().st_size > limit:

@@ -75,7 +75,7 @@ class EmbeddedRedis:
 
     def tend(self, env: Mapping[str, str]) -> str | None:
         """Restart Redis when it has exited. Returns a sentence for the terminal if it had."""
-        child_process.bound_log(self.log)
+        child_process.rotate_log(self.log)
         if self._process.poll() is None if self._process else child_process.running(self.pid):
             return None
         self.start(env)
@@ -90,7 +90,7 @@ class EmbeddedRedis:
         if self._process:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
-        if not child_process.gone(self.pid, 0.1 if self._process else timeout):
+        if not child_process.wait_until_gone(self.pid, 0.1 if self._process else timeout):
             os.kill(self.pid, signal.SIGKILL)
         if self.socket.parent != self._directory:
             shutil.rmtree(self.socket.parent, ignore_errors=True)

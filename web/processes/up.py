@@ -112,7 +112,7 @@ class Machine:
             self.say(f"The database was upgraded. A copy of it as it was: {path}")
         self._announce(time.monotonic() - began, None if had_token else token_file)
 
-    def show_around(self) -> None:
+    def push_example(self) -> None:
         """Push the example, in a process of its own, if this server has never received it."""
         if self.example is None or quickstart.was_pushed(self.config.data):
             return
@@ -180,7 +180,7 @@ class Machine:
         deadline = time.monotonic() + HEALTHY_S
         while not healthy(self.config.local_url):
             if web.exit_code() is not None:
-                raise CannotStart(f"the web server {web.obituary()}")
+                raise CannotStart(f"the web server {web.exit_text()}")
             if time.monotonic() > deadline:
                 raise CannotStart(f"the web server does not answer within {HEALTHY_S:g} s; its log: {web.log}")
             time.sleep(0.02)
@@ -275,7 +275,7 @@ def run(machine: Machine) -> None:
         raise_on_stop_signals(machine)
         try:
             machine.start()
-            machine.show_around()
+            machine.push_example()
             while not machine.stopping:
                 machine.tend()
                 time.sleep(ROUND_S)

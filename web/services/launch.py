@@ -391,9 +391,9 @@ def _refusals(
     db: Database, project: Project, commit_id: int, environment: Environment, image: str, inputs: Mapping[str, Any]
 ) -> Iterator[tuple[FailureReason, str]]:
     """Yield why the project may not use the environment, the environment not the image, the commit not the inputs."""
-    if refusal := environments.locked_out(project, environment):
+    if refusal := environments.project_refusal(project, environment):
         yield FailureReason.ENVIRONMENT, refusal
-    if refusal := image and environments.refusal(environment, image):
+    if refusal := image and environments.image_refusal(environment, image):
         yield FailureReason.IMAGE, refusal
     if refusal := datums.refusal_reason(db, project.id, commit_id, inputs):
         yield FailureReason.INPUT, refusal

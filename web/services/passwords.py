@@ -25,7 +25,7 @@ def matches(hashed: str | None, password: str) -> bool:
     from argon2.exceptions import Argon2Error, InvalidHashError
 
     try:
-        return bool(_hasher().verify(hashed or _nobodys(), password[: MAX_CHARS + 1])) and hashed is not None
+        return bool(_hasher().verify(hashed or _unused_hash(), password[: MAX_CHARS + 1])) and hashed is not None
     except (Argon2Error, InvalidHashError):
         return False
 
@@ -39,5 +39,5 @@ def _hasher() -> PasswordHasher:
 
 
 @functools.cache
-def _nobodys() -> str:
+def _unused_hash() -> str:
     return str(_hasher().hash("a password that nobody has"))

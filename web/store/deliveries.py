@@ -242,7 +242,7 @@ def count_queued(db: Database, repository_id: int, most: int) -> int:
     return int(found["n"]) if found else 0
 
 
-def may_refuse(db: Database, project_id: int, *, verified: bool) -> bool:
+def may_store_refusal(db: Database, project_id: int, *, verified: bool) -> bool:
     """Return whether to store a refused delivery: REFUSED_PER_MINUTE per project, so that a flood writes little.
 
     Signed ones are counted separately, so that strangers cannot hide them.

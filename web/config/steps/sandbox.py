@@ -61,7 +61,7 @@ def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, 
         status = _reap(pid)
     if answer is None:
         raise UnreadYaml([_too_slow(seconds)])
-    return _understand(answer, status, seconds)
+    return _decode_answer(answer, status, seconds)
 
 
 @functools.cache
@@ -169,7 +169,7 @@ def _reap(pid: int) -> int:
         return 0
 
 
-def _understand(answer: bytes, status: int, seconds: float) -> Configuration:
+def _decode_answer(answer: bytes, status: int, seconds: float) -> Configuration:
     try:
         found = json.loads(answer)
     except ValueError:

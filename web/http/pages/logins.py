@@ -48,15 +48,15 @@ def finish(provider: str) -> ResponseReturnValue:
         attempt = providers.load_attempt(kept)
         if attempt.provider != provider:
             raise Denied(providers.OUTDATED)
-        stranger = found.finish(attempt, request.args, redirect_uri=_address(provider))
+        person = found.finish(attempt, request.args, redirect_uri=_address(provider))
         config = found.configs[provider]
         if attempt.linking is None:
-            user = accounts.log_in(auth.db(), config, stranger)
+            user = accounts.log_in(auth.db(), config, person)
         else:
             identity = auth.session_identity()
             if identity is None or identity.user.id != attempt.linking:
                 raise Denied(providers.OUTDATED)
-            accounts.link(auth.db(), config, stranger, identity.user)
+            accounts.link(auth.db(), config, person, identity.user)
             return redirect(url_for("account.show", _anchor="h-logins"), 303)
     except (PushmillError, KeyError, TypeError) as error:
         audit.record_failed_login(auth.db(), "")

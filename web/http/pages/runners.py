@@ -31,7 +31,7 @@ def listing() -> str:
         runners=found,
         facts=overview.runner_facts,
         room=overview.capacity_text,
-        lack=fleet.lack(auth.server().config),
+        lack=fleet.missing_setup(auth.server().config),
     )
 
 

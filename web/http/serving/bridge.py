@@ -294,7 +294,7 @@ class Bridge:
 
         def tell(execution: str | None) -> None:
             if execution is None or execution in self._wakers:
-                loop.call_soon_threadsafe(self._told, execution)
+                loop.call_soon_threadsafe(self._on_change, execution)
 
         self._server.announcer.subscribe(tell)
         self._watching = loop.create_task(self._watch())
@@ -319,7 +319,7 @@ class Bridge:
             await self._changed.wait()
             timer.cancel()
 
-    def _told(self, execution: str | None) -> None:
+    def _on_change(self, execution: str | None) -> None:
         """Wake the followers of an execution that this process has changed; for None all, and the watch."""
         self._wake((execution or streams.EXECUTIONS,))
         if execution is None:

@@ -143,7 +143,7 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
     if problem:
         credentials.resume_posting(subject.context.db, subject.repository)
         message += f"; posting statuses resumes after an earlier problem ({problem})"
-    if others := hosting.same_statuses(subject.context.db, subject.repository):
+    if others := hosting.repositories_with_same_statuses(subject.context.db, subject.repository):
         names = ", ".join(projects.get(subject.context.db, other.project_id).name for other in others)
         message += f"; project {names} uses the same repository, and each overwrites the statuses of the other"
         advice = "run `pushmill project set-url` with the same URL for one of them: its statuses then contain its name"

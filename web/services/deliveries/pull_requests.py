@@ -43,7 +43,7 @@ def record_pull_request(db: Database, source: EventSource, event: PullRequestEve
 
 def wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[list[str], list[str]]:
     """Return the commits and refs that the mirror needs for an event; none for a fork's head, fetched separately."""
-    if fork_heads.is_strange(event, pull_requests.find(db, source.repository.id, event.number)):
+    if fork_heads.is_from_fork(event, pull_requests.find(db, source.repository.id, event.number)):
         return [], []
     return [event.sha] if names.is_sha(event.sha) else [], [event.fetch_ref] if event.fetch_ref else []
 
@@ -55,8 +55,8 @@ def follow_head(context: Context, source: EventSource, event: PullRequestEvent) 
     HeadRefused.
     """
     known = pull_requests.find(context.db, source.repository.id, event.number)
-    if fork_heads.is_strange(event, known):
-        source, sha, late = *_strange(context, source, event), False
+    if fork_heads.is_from_fork(event, known):
+        source, sha, late = *_fork_head(context, source, event), False
     else:
         sha, there = _head(source, event)
         late = known is not None and sha != there and _is_older(source, sha, known)
@@ -91,7 +91,7 @@ def refuse(db: Database, source: EventSource, event: PullRequestEvent) -> None:
             pull_requests.set_head(db, request.id, sha)
 
 
-def _strange(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[EventSource, str]:
+def _fork_head(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[EventSource, str]:
     """Return the source and sha of the current head of a fork's pull request: in the mirror once it is approved."""
     sha = fork_heads.fetch(context, source, event)
     if approvals.find(context.db, source.repository.id, sha):

@@ -88,7 +88,7 @@ def _record(db: Database, refusal: Refusal) -> None:
     with contextlib.suppress(NotFound):
         project = projects.by_name(db, project_name)
         paths = {hosting.webhook_path(project, r.forge): r for r in projects.repositories(db, project.id)}
-        if not paths or not deliveries.may_refuse(db, project.id, verified=status in VERIFIED):
+        if not paths or not deliveries.may_store_refusal(db, project.id, verified=status in VERIFIED):
             return
         sent_to = f"/hooks/{project_name}/{forge_name}"
         if status != WRONG:

@@ -40,7 +40,7 @@ def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environm
     return fallback, f"There is no environment {wanted[:80]!r} here: the execution runs in {fallback.slug}"
 
 
-def locked_out(project: Project, environment: Environment) -> str:
+def project_refusal(project: Project, environment: Environment) -> str:
     """Return why a project may not use an environment, or "" if it may."""
     if not project.environments or environment.slug in project.environments:
         return ""
@@ -66,7 +66,7 @@ def set_run_defaults(db: Database, project: Project, slug: str, max_executions: 
     """Set a project's default environment and its quota. Raises InvalidInput, NotFound."""
     environment = environments.by_slug(db, slug)
     with transaction(db):
-        if why := locked_out(projects.get(db, project.id), environment):
+        if why := project_refusal(projects.get(db, project.id), environment):
             raise InvalidInput(why)
         projects.set_run_defaults(db, project.id, environment.slug, max_executions)
         detail = f"environment {environment.slug}, at most {max_executions or 'any number of'} executions"
@@ -168,7 +168,7 @@ def _entry(name: str, item: str) -> str:
     return item
 
 
-def refusal(environment: Environment, image: str) -> str:
+def image_refusal(environment: Environment, image: str) -> str:
     """Return why an environment does not allow an image, or "" if it does."""
     if not environment.images or any(fnmatchcase(image, pattern) for pattern in environment.images):
         return ""

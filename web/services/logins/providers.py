@@ -43,7 +43,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stranger:
+class Person:
     """A person as verified by a provider. `email` is "" unless the provider has verified it."""
 
     issuer: str
@@ -89,7 +89,7 @@ class Providers:
         endpoint = self._metadata(config)["authorization_endpoint"]
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}", attempt
 
-    def finish(self, attempt: Attempt, answer: Mapping[str, str], *, redirect_uri: str) -> Stranger:
+    def finish(self, attempt: Attempt, answer: Mapping[str, str], *, redirect_uri: str) -> Person:
         """Return the person who returned. Raises Denied with a sentence for people, and ForgeError."""
         if not secrets.compare_digest(answer.get("state", "").encode(), attempt.state.encode()):
             raise Denied(OUTDATED)
@@ -116,7 +116,7 @@ class Providers:
             more = call("GET", metadata["userinfo_endpoint"], headers=headers)
             if more.get("sub") == claims["sub"]:
                 claims = more | claims
-        return Stranger(
+        return Person(
             issuer=config.site,
             subject=claims["sub"],
             name=str(claims.get("preferred_username") or claims.get("nickname") or claims.get("email") or ""),
@@ -192,7 +192,7 @@ def _scope(config: LoginConfig) -> str:
     return " ".join([*own, *config.scopes])
 
 
-def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Stranger:
+def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Person:
     """Ask GitHub's API who the token belongs to: GitHub has no ID tokens."""
     if not tokens.get("access_token"):
         raise Denied(f"GitHub refused: {str(tokens.get('error_description') or tokens.get('error'))[:200]}")
@@ -207,7 +207,7 @@ def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Stranger:
     own = [
         text(mail, "email") for mail in items(emails) if says(mail, "primary", True) and says(mail, "verified", True)
     ]
-    return Stranger(
+    return Person(
         issuer=site,
         subject=text(user, "id"),
         name=text(user, "login"),

@@ -24,7 +24,7 @@ from web.store.pull_requests import PullRequest
 logger = logging.getLogger(__name__)
 
 
-def is_strange(event: PullRequestEvent, known: PullRequest | None) -> bool:
+def is_from_fork(event: PullRequestEvent, known: PullRequest | None) -> bool:
     """Return whether the head of a pull request comes from a fork, so that its size is not trusted.
 
     A head that is a branch of the repository itself was pushed by someone with write access.

@@ -156,7 +156,7 @@ def set_url(context: Context, project: Project, url: str, forge: str | None) -> 
     return projects.repository(context.db, repository.id)
 
 
-def same_statuses(db: Database, repository: Repository) -> list[Repository]:
+def repositories_with_same_statuses(db: Database, repository: Repository) -> list[Repository]:
     """Return repositories of other projects that are the same one on the forge and have the same status names."""
     place = _place(repository)
     return [
@@ -172,7 +172,7 @@ def _name_statuses(db: Database, project: Project, repository_id: int) -> None:
 
     Names do not change after that: branch protection on the forge may require them.
     """
-    if same_statuses(db, projects.repository(db, repository_id)):
+    if repositories_with_same_statuses(db, projects.repository(db, repository_id)):
         projects.set_status_context(db, repository_id, f"{statuses.CONTEXT}:{project.name}")
 
 

@@ -24,7 +24,7 @@ from web.store.db import Database
 BEGUN = "begun."
 
 
-def note_push_began(config: Config, repository: Repository) -> IO[bytes]:
+def mark_push_started(config: Config, repository: Repository) -> IO[bytes]:
     """Mark the start of a push. The caller unlinks the returned file, by its name, once the push is recorded."""
     folder = hosting.repository_path(config, repository) / post_receive.FOLDER
     file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  stays open during the push
@@ -50,7 +50,7 @@ def record_lost_pushes(context: Context, repository: Repository) -> None:
     if not left:
         return
     since = int(min(file.stat().st_mtime for file in left))  # a reflog has whole seconds
-    updates, there = git.branch_updates(path, since), _there(path)
+    updates, there = git.branch_updates(path, since), _current_refs(path)
     if _has_other_pushes(path, left) or deliveries.next_stored(db, repository.id, 0) is not None:
         return
     recorded, known = pushes.last_pushes(db, repository.id), pushes.updates_since(db, repository.id, since)
@@ -74,7 +74,7 @@ def _store(db: Database, repository: Repository, moved: Mapping[str, tuple[str, 
     ref_updates.store_ref_updates(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
 
 
-def _there(path: Path) -> dict[str, ref_updates.Names]:
+def _current_refs(path: Path) -> dict[str, ref_updates.Names]:
     return {ref: (target, git.resolve(path, ref) or target) for ref, target in git.refs(path).items()}
 
 

@@ -99,7 +99,7 @@ class Poller:
                 projects.set_polled(context.db, repository.id)
             return False
         recorded = pushes.last_pushes(context.db, repository.id)
-        moved = self._ripe(context, repository, ref_updates.ref_updates_between(recorded, there))
+        moved = self._reportable(context, repository, ref_updates.ref_updates_between(recorded, there))
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store_ref_updates(
@@ -108,7 +108,7 @@ class Poller:
         projects.set_polled(context.db, repository.id)
         return new
 
-    def _ripe(self, context: Context, repository: Repository, moved: Moved) -> Moved:
+    def _reportable(self, context: Context, repository: Repository, moved: Moved) -> Moved:
         """Return the ref updates to report now: with webhooks, only those unchanged for `[git] poll_grace`."""
         if not deliveries.has_webhooks(context.db, repository.id):
             self._seen.pop(repository.id, None)

@@ -67,7 +67,7 @@ def restore(db: Database, connection: Redis) -> None:
     wanted = runners.redis_users(db)
     if not wanted:
         return
-    there = _there(connection)
+    there = _existing_users(connection)
     for name, sha256 in wanted.items():
         found = there.get(redis_user(name))
         if sha256 is None and found is not None:
@@ -85,7 +85,7 @@ def _set(connection: Redis, name: str, sha256: str) -> None:
     _ask(connection, "ACL", "SETUSER", redis_user(name), *rules)
 
 
-def _there(connection: Redis) -> Mapping[str, list[str]]:
+def _existing_users(connection: Redis) -> Mapping[str, list[str]]:
     """Return the password hashes of each user."""
     found = (str(line, "utf-8", "replace") for line in _ask(connection, "ACL", "LIST"))
     return {line.split()[1]: re.findall(r" #([0-9a-f]{64})", line) for line in found}

@@ -59,14 +59,14 @@ class Credentials:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lack:
+class MissingSetup:
     """The reason why runners on other machines cannot reach Redis, and the `lines` of config.toml that change that."""
 
     problem: str
     lines: str
 
 
-def lack(config: Config) -> Lack | None:
+def missing_setup(config: Config) -> MissingSetup | None:
     """Return what the server lacks for runners on other machines; None if nothing."""
     scheme = urlsplit(config.redis.url).scheme
     if scheme in ("redis", "rediss"):
@@ -76,13 +76,13 @@ def lack(config: Config) -> Lack | None:
             f"remote runners cannot reach Redis at {scheme}://: give its address as redis:// or rediss:// "
             "in [redis] url, start pushmill again, and register then"
         )
-        return Lack(problem=problem, lines='[redis]\nurl = "rediss://redis.example:6379/0"\n')
+        return MissingSetup(problem=problem, lines='[redis]\nurl = "rediss://redis.example:6379/0"\n')
     if config.redis.listen_address is None:
         problem = (
             "remote runners are off: to enable them, set listen, cert and key in [redis] of config.toml "
             '(listen = "0.0.0.0:6380"), start pushmill again, and register then'
         )
-        return Lack(problem=problem, lines=LISTEN)
+        return MissingSetup(problem=problem, lines=LISTEN)
     return None
 
 
@@ -223,7 +223,7 @@ def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
-    if (lacking := lack(config)) or address is None:
+    if (lacking := missing_setup(config)) or address is None:
         raise ConfigError(lacking.problem if lacking else "")
     host, port = address
     if host in EVERYWHERE:

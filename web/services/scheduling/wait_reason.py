@@ -75,7 +75,7 @@ def _why(facts: _Facts, execution: Execution) -> str:
     taking = [runner for runner in serving if runner.takes(project)]
     if serving and not taking:
         return f"No runner of environment {execution.environment} accepts project {project}"
-    return _why_nowhere(execution, taking) or _why_no_room(facts, execution, taking)
+    return _why_no_runner(execution, taking) or _why_no_capacity(facts, execution, taking)
 
 
 def _why_created(facts: _Facts, execution: Execution) -> str:
@@ -85,7 +85,7 @@ def _why_created(facts: _Facts, execution: Execution) -> str:
     return limit_reason + _behind(facts, execution)
 
 
-def _why_nowhere(execution: Execution, serving: Sequence[Runner]) -> str:
+def _why_no_runner(execution: Execution, serving: Sequence[Runner]) -> str:
     """Return why no runner can take the execution however long it waits, or "" if one can."""
     where = f"of environment {execution.environment}"
     if not serving:
@@ -105,7 +105,7 @@ def _why_nowhere(execution: Execution, serving: Sequence[Runner]) -> str:
     return ""
 
 
-def _why_no_room(facts: _Facts, execution: Execution, serving: Sequence[Runner]) -> str:
+def _why_no_capacity(facts: _Facts, execution: Execution, serving: Sequence[Runner]) -> str:
     of_each = [(runner, facts.load.get(runner.id, runners.NO_LOAD)) for runner in serving if takes_more(runner)]
     if execution.gpus:
         total = sum(placement.device_count(runner) for runner, _ in of_each)

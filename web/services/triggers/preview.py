@@ -103,7 +103,7 @@ def _environment(
 ) -> tuple[str, tuple[str, ...]]:
     """Return the environment in which an image would run, and notes on it."""
     environment, note = environments.choose(db, project, chosen.environment or own)
-    refusal = environments.locked_out(project, environment) or environments.refusal(environment, image)
+    refusal = environments.project_refusal(project, environment) or environments.image_refusal(environment, image)
     return environment.slug, tuple(filter(None, (note, refusal)))
 
 

@@ -41,7 +41,7 @@ def following(text: str, timezone: str, now: datetime) -> datetime:
     """Return the next planned time after `now`."""
     times = croniter(text, now.astimezone(ZoneInfo(timezone)))
     found: datetime = times.get_next(datetime)
-    while _told_before(text, found):
+    while _is_repeated(text, found):
         found = times.get_next(datetime)
     return found.astimezone(UTC)
 
@@ -49,9 +49,9 @@ def following(text: str, timezone: str, now: datetime) -> datetime:
 @functools.lru_cache(maxsize=1024)
 def _latest(text: str, timezone: str, minute: datetime) -> datetime:
     found: datetime = croniter(text, (minute + MINUTE).astimezone(ZoneInfo(timezone))).get_prev(datetime)
-    return (found.replace(fold=0) if _told_before(text, found) else found).astimezone(UTC)
+    return (found.replace(fold=0) if _is_repeated(text, found) else found).astimezone(UTC)
 
 
-def _told_before(text: str, found: datetime) -> bool:
+def _is_repeated(text: str, found: datetime) -> bool:
     """Return whether the clock shows this time again because it was set back. A schedule that names hours runs once."""
     return found.fold == 1 and "*" not in text.split()[1]
