@@ -200,7 +200,7 @@ def test_checks_of_a_forge_that_hangs_delay_no_page(api: ApiServer, admin: Perso
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
     checks = api.app.extensions["pushmill"].checks
     first = checks.newest(projects.by_name(api.db, "model").id)
-    admin.post("/p/model/connect/checks", "/runners/")
+    assert admin.post("/p/model/connect/checks", "/runners/").status_code == 303
     assert checks.newest(projects.by_name(api.db, "model").id) is first, "it is checked once at a time"
     hanging.set()
     wait_for(lambda: first.done, LONG)

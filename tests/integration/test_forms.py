@@ -58,6 +58,15 @@ def test_a_problem_of_no_one_field_stands_at_the_form(api: ApiServer, person: Pe
     assert api.execution(uuid)
 
 
+def test_boxes_of_a_refused_form_stay_as_they_were_ticked(person: Person) -> None:
+    person.post("/environments/", "/runners/", slug="other", form="")
+    answer = person.post("/p/demo/settings/environments", "/runners/", environments="other")
+    assert answer.status_code == 400
+    assert "allow it too" in answer.text
+    assert 'value="other" checked' in answer.text
+    assert 'value="default" checked' not in answer.text
+
+
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
