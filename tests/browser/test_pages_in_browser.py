@@ -75,6 +75,25 @@ def test_axe_finds_nothing_on_a_phone_and_no_page_scrolls_sideways(
     assert {path: said for path, said in found.items() if said} == {}
 
 
+LOADED = """
+return performance.getEntries().filter(({ entryType, initiatorType }) =>
+  entryType === "navigation" || (entryType === "resource" && ["script", "link", "css", "other"].includes(initiatorType)))
+  .map(({ name, decodedBodySize, encodedBodySize }) => [name, decodedBodySize, encodedBodySize]);
+"""
+
+
+@pytest.mark.parametrize("tab", ["", "log/", "charts/", "outputs/", "resources/", "configuration/"])
+def test_a_page_of_an_execution_has_at_most_250_kb_with_its_scripts_and_all_of_it_is_compressed(
+    browser: Browser, demo_site: Site, tab: str
+) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, tab))
+    browser.wait("document.readyState === 'complete'")
+    loaded = browser.run(LOADED)
+    assert {name.rpartition("/")[2] for name, _, _ in loaded} >= {"pushmill.css", "execution.js", "stream.js"}
+    assert sum(size for _, size, _ in loaded) <= 250_000, loaded
+    assert [name for name, size, sent in loaded if size > 1024 and sent >= size] == []
+
+
 @pytest.mark.parametrize("choice", ["light", "dark"])
 def test_the_switch_decides_against_the_system(browser: Browser, choice: str) -> None:
     browser.look(dark=choice == "light")
