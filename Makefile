@@ -7,7 +7,7 @@
 host := $(if $(filter command,$(firstword $(origin HOST))),$(HOST))
 export DATA PORT UPGRADE host
 
-.PHONY: up test chaos vendor lock audit
+.PHONY: up test chaos screenshots vendor lock audit
 
 up:
 	@.ci/locked .ci/prepare-up
@@ -24,6 +24,11 @@ test chaos: export PYTHONDONTWRITEBYTECODE =
 chaos:
 	@.ci/locked .ci/prepare-test
 	.venv/bin/pytest -m chaos -s tests
+
+# Pictures of every page of the tests' demo, at two widths and in two themes, in screenshots/, which git ignores.
+screenshots:
+	@.ci/locked .ci/prepare-test
+	PYTHONPATH=.:tests:tests/browser .venv/bin/python tests/browser/screenshots.py screenshots
 
 # Pins the Python packages in requirements/ after a change of pyproject.toml; UPGRADE=1 takes the newest versions.
 lock:

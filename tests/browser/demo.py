@@ -513,7 +513,7 @@ class Filling:
         execution = self._launch(commit, "train", {"learning_rate": 0.003, "batch_size": 128}, push)
         self.start(execution, runner, gpus=2)
         self._use(execution, runner, 205, 205, gpus=2)
-        lifecycle.set_detail(self.db, runner, execution.uuid, 1, "Epoch 17 of 40, about 4 min left")
+        lifecycle.set_detail(self.db, runner, execution.uuid, 1, "Epoch 17 of 40, learning rate 0.003")
         self._print(execution, runner, "status", ["Command 1 of 2: pip install -r requirements.txt"])
         self._print(execution, runner, "stdout", ["Successfully installed torch-2.6.0 torchvision-0.21.0"])
         self._print(
