@@ -63,3 +63,16 @@ def test_header_and_content_begin_and_end_at_the_same_lines(browser: Browser, wi
         browser.run(f"const one = document.querySelector('{name}'); return {edges}") for name in (".top", "main")
     )
     assert header == main
+
+
+def test_on_paper_a_page_is_light_and_has_neither_header_nor_buttons(browser: Browser) -> None:
+    browser.look(800, dark=True)
+    browser.open("/p/cells/")
+    dark = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    shown = "[...document.querySelectorAll('.top, .tabs, .table-bar, button, .picked')].filter((one) => one.checkVisibility())"
+    try:
+        assert browser.run(f"return {shown}.length") == 0
+        assert browser.run("return getComputedStyle(document.documentElement).color") == "rgb(31, 35, 40)"
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -56,7 +56,7 @@ def test_differences_come_first_with_their_change_from_the_baseline(api: ApiServ
     assert cells(identical, "steps") == ["300", "300"]
     assert cells(identical, "epoch") == ["2", "2"]
     other = person.get("/p/demo/compare/?e=1&e=2&base=2").text
-    assert cells(other, "loss") == ["0.75", "0.25 -0.5"]
+    assert cells(other, "loss") == ["0.75", "0.25 \u22120.5"]
     assert 'aria-label="loss of each execution' in page
     assert 'aria-label="loss by alpha of each execution"' in page
 

@@ -66,8 +66,5 @@ def compared(goal: Objective, value: float, reference: float | None, of: int | N
     if reference is None:
         return MainMetric(key=goal.key, value=value)
     difference = value - reference
-    sign = "+" if difference > 0 else "\u2212" if difference < 0 else "±"
     better = None if difference == 0 else goal.cost(value) < goal.cost(reference)
-    return MainMetric(
-        key=goal.key, value=value, change=f"{sign}{formats.number(abs(difference))}", better=better, of=of
-    )
+    return MainMetric(key=goal.key, value=value, change=formats.difference(difference), better=better, of=of)

@@ -81,7 +81,7 @@ def _metric(key: str, values: Sequence[Any]) -> Line:
 def _change(number: float | None, before: float | None) -> str:
     if number is None or before is None or number == before:
         return ""
-    return f"{'+' if number > before else '-'}{formats.number(abs(number - before))}"
+    return formats.difference(number - before)
 
 
 ORIGINS: dict[str, Callable[[Execution, Commit], Any]] = {

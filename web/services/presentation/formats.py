@@ -71,6 +71,12 @@ def absolute(moment: str) -> str:
     return f"{clock.parse(moment):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def difference(value: float) -> str:
+    """Format a difference of numbers with its sign."""
+    sign = "+" if value > 0 else "\u2212" if value < 0 else "±"
+    return sign + number(abs(value))
+
+
 def number(value: float) -> str:
     """Format a number with at most four significant digits.
 
