@@ -88,8 +88,8 @@ def set_url(context: Context, name: str, url: str, forge: str | None) -> None:
     click.echo(f"Project {name} is now fetched from {shown['repository']}.")
     if after.forge != before.forge:
         click.echo(
-            f"Its forge is now {after.forge}: remove the webhook on the old one, and enter {shown['webhook_url']} and the"
-            f" secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
+            f"Its forge is now {after.forge}: remove the webhook on the old one, and enter {shown['webhook_url']} and"
+            f" the secret that `pushmill project show {name}` prints{_at(shown['webhook_page'])}."
         )
     elif shown["webhook_page"]:
         click.echo(

@@ -1,4 +1,4 @@
-"""Values that a launch gives instead of those of valohai.yaml: their bounds, and the items of valohai.yaml with them."""
+"""Values of a launch that replace those of valohai.yaml: their limits, and the changed items of valohai.yaml."""
 
 from __future__ import annotations
 

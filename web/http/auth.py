@@ -132,7 +132,7 @@ def enter_named(identity: Identity, name: str, *actions: Action) -> None:
 
 
 def invisible(project: str) -> str:
-    """Return the same sentence for a project that does not exist and for one in which the user has no role."""
+    """Return the error for an invisible project: the same for an unknown one and for one without a role."""
     return f"there is no project {project!r} that you can see: ask its owner for a role in it"
 
 

@@ -139,7 +139,7 @@ def log_in_with_token(db: Database, person: User, name: str, lifetime_s: float) 
 
 
 def _acting(person: User) -> AbstractContextManager[None]:
-    """Record a change as that of a user whom the request has recognised, not authenticated."""
+    """Record a change as made by a user whom the request has identified but not authenticated."""
     return audit.acting(replace(audit.actor(), username=person.username))
 
 

@@ -14,8 +14,8 @@ from web.store.pushes import Push
 from web.store.selection import in_projects
 
 SEARCHED = 1000  # newest deliveries, and as many other pushes, among which failed and ignored ones are searched
-SCANNED = 20_000  # newest ones of all projects among which those of the wanted ones are searched
-RECENT = 200  # newest ones of the wanted projects in which recent problems are searched
+SCANNED = 20_000  # newest deliveries, and pushes, of all projects that are searched for those of the wanted projects
+RECENT = 200  # newest deliveries, and pushes, of the wanted projects that are searched for problems
 PUSHES = 5  # of one delivery that are listed
 RUN_OF = "SELECT 1 FROM {} WHERE push_id = push.id"
 RAN = " OR ".join(f"EXISTS ({RUN_OF.format(table)})" for table in ("execution", "task", "pipeline"))
@@ -60,8 +60,8 @@ def failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -
 def recent_problems(db: Database, projects: Collection[int] | None, since: str, limit: int) -> list[Entry]:
     """List, newest first, deliveries after `since` that failed, and pushes that ran nothing or whose runs failed.
 
-    Pushes with a newer push to their ref, deleted refs and rejected deliveries, which strangers can cause, are left out.
-    Only the newest RECENT pushes and deliveries are searched.
+    Pushes with a newer push to their ref, deleted refs, and rejected deliveries, which strangers can cause, are left
+    out. Only the newest RECENT pushes and deliveries are searched.
     """
     condition, values = in_projects("project_id", projects)
     # the + keeps SQLite from sorting every row of these repositories

@@ -71,7 +71,7 @@ def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int
 
 
 def still_waiting(db: Database, push_ids: Sequence[int]) -> set[int]:
-    """Return those of these pushes that wait for approval."""
+    """Return the ids of the given pushes that still wait for approval."""
     found = rows(db, f"SELECT push.id{WAITING} AND push.id IN ({', '.join('?' * len(push_ids))})", list(push_ids))
     return {item["id"] for item in found}
 

@@ -80,7 +80,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """Who acts, and from where. On the command line `username` is the user of the machine."""
+    """The author of an action, with the address. On the command line `username` is the machine's user."""
 
     way: Way
     username: str = ""
@@ -122,18 +122,18 @@ _actor: ContextVar[Actor | None] = ContextVar("actor", default=None)
 
 
 def actor() -> Actor:
-    """Return who acts: the server itself, unless somebody else was set."""
+    """Return the current actor: the server itself, unless another one was set."""
     return _actor.get() or Actor(way=Way.SERVER)
 
 
 def set_actor(who: Actor | None) -> None:
-    """Set who acts in this thread from now on; None is the server itself."""
+    """Set the current actor of this thread; None is the server itself."""
     _actor.set(who)
 
 
 @contextmanager
 def acting(who: Actor) -> Iterator[None]:
-    """Set who acts in a block."""
+    """Set the current actor in a block."""
     before = _actor.set(who)
     try:
         yield

@@ -98,8 +98,8 @@ def transition(
 ) -> StateChange:
     """Make a state transition and record it. Nothing else writes `state`.
 
-    Raises IllegalTransition if the transition is not allowed, and Conflict if the state or the attempt is no longer that of
-    `execution`. `columns` are further columns of the same update.
+    Raises IllegalTransition if the transition is not allowed, and Conflict if the state or the attempt is no longer
+    that of `execution`. `columns` are further columns of the same update.
     """
     check_transition(
         execution.state, to, failure_reason=failure_reason, container_started=execution.container_id is not None

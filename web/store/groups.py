@@ -23,8 +23,8 @@ Table = Literal["task", "pipeline", "pipeline_node"]
 def transition(db: Database, table: Table, group_id: int, current: State, to: State, message: str = "") -> None:
     """Make a state transition. Nothing else writes these `state`s.
 
-    Raises IllegalTransition if the transition is not allowed, and Conflict if the state is no longer `current`. `message`
-    says why it ended, or what it is doing.
+    Raises IllegalTransition if the transition is not allowed, and Conflict if the state is no longer `current`.
+    `message` says why it ended, or what it is doing.
     """
     check_group_transition(current, to)
     values: Row = {"state": to, "message": message}

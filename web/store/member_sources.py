@@ -1,4 +1,4 @@
-"""Projects that take members from their Git host: the highest role, the time of the next query, and the last problem."""
+"""Projects that take members from their Git host: the highest role, the next query, and the last problem."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def make_due(db: Database) -> None:
 
 @needs_transaction
 def settle(db: Database, project_id: int, problem: str, wait_s: float, rest_s: float) -> None:
-    """Record an answer, or why there was none, and the seconds until the source is due and may be made due."""
+    """Record an answer, or why there was none. The source is due in `wait_s`; `make_due` respects `rest_s`."""
     sql = (
         "UPDATE member_source SET problem = ?, due_at = ?, rest_until = ?, answered_at = COALESCE(?, answered_at)"
         " WHERE project_id = ?"

@@ -36,8 +36,8 @@ ENQUEUE = """
 class OutboxLine:
     """A line of the outbox.
 
-    `version` counts how often it was enqueued, `since` is when it first became due, `attempts` counts the failures since then.
-    `pipeline` is the GitLab pipeline to which the commit's statuses belong.
+    `version` counts how often it was enqueued, `since` is when it first became due, `attempts` counts the failures
+    since then. `pipeline` is the GitLab pipeline to which the commit's statuses belong.
     """
 
     id: int

@@ -13,7 +13,7 @@ from core.states import State
 from web.store.db import Row, rows
 
 COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: a stop condition stops good executions
-SAMPLE = 20  # executions whose keys represent those of all
+SAMPLE = 20  # executions whose keys stand for the keys of all executions
 NEWEST = "SELECT MAX(id) FROM execution WHERE task_id IN ({}) GROUP BY task_id, trial"
 
 SELECT = (

@@ -66,7 +66,7 @@ def parse_limited(data: bytes, *, items: int = ITEMS, seconds: float = SECONDS, 
 
 @functools.cache
 def warm_up() -> None:
-    """Make the libraries fill their caches and do their late imports here once, instead of in every child."""
+    """Make the libraries fill their caches and finish their lazy imports here, not again in every child."""
     parse(WARM_UP)
 
 

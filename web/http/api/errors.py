@@ -1,4 +1,4 @@
-"""The shape of the errors of API v0, which is that of Django REST framework and what `vh` prints well.
+"""The shape of the errors of API v0: that of Django REST framework, which `vh` prints well.
 
 Invalid input (400) is `{"FIELD": [{"message": …, "code": …}]}`, with `non_field_errors` as the field if no single field
 is wrong; 413 for a file that exceeds a limit has this shape too. All other errors are `{"detail": "one sentence"}`.

@@ -158,5 +158,5 @@ def _unapproved(db: Database, project: Project) -> list[str]:
 
 @auth.read
 def ownership_options() -> Json[list[str]]:
-    """Return the names that can own a new project: that of the user."""
+    """Return the names of possible owners of a new project: only the user's."""
     return Json([auth.current_user().username])

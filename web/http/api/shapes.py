@@ -292,7 +292,7 @@ class Pipeline(Group):
 
 
 class Node(TypedDict):
-    """A node of a pipeline with the run that counts for it."""
+    """A node of a pipeline with its current run."""
 
     id: Uuid
     name: str

@@ -1,4 +1,4 @@
-"""The commits of a project; and one commit with everything launched for it, and the reasons for what was not."""
+"""The commits of a project; and one commit with everything launched for it, and why other targets were not."""
 
 from __future__ import annotations
 

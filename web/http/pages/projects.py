@@ -100,7 +100,7 @@ def _summaries(
 
 
 def _with_metrics(db: Database, summaries: list[Summary], last: dict[int, list[Execution]]) -> list[Summary]:
-    """Add the main metric of each project: that of its newest successful execution, over its last executions."""
+    """Add the main metric of each project's newest successful execution, with its values over the last executions."""
     done = {project_id: [e for e in found if e.state is State.COMPLETE] for project_id, found in last.items()}
     newest = metadata.latest_of(db, [found[-1].id for found in done.values() if found])
     keys = {project_id: headline.choose(newest.get(found[-1].id, {})) for project_id, found in done.items() if found}

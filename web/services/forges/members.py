@@ -131,7 +131,7 @@ def _permissions(db: Database, access: Access, client: Client) -> dict[int, Perm
 
 
 def _collaborators(access: Access, client: Client) -> list[Collaborator]:
-    """List the people of the repository. Raises _Unanswered, also if nobody is listed: the owner always is."""
+    """List the people of the repository. Raises _Unanswered even for an empty list: the owner is always listed."""
     found: dict[str, Collaborator] = {}
     for page in range(1, PAGES + 1):
         call = access.api.collaborators(access.name, page)

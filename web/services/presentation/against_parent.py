@@ -1,4 +1,4 @@
-"""The main metrics of a commit's executions beside those of its parent."""
+"""The main metrics of a commit's executions next to those of its parent."""
 
 from __future__ import annotations
 

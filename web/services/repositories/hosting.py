@@ -53,7 +53,7 @@ def webhook_path(project: Project, forge: str) -> str:
 
 
 def remote_of(repository: Repository) -> RemoteUrl | None:
-    """Return the remote of a repository that is fetched; also if the settings do not allow fetching it."""
+    """Return the remote of a repository that is fetched, even if the settings do not allow fetching it."""
     with contextlib.suppress(GitError):
         return git_url.parse(repository.url or "", allow_local=True, allow_http=True)
     return None

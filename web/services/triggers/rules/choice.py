@@ -133,7 +133,7 @@ def choose(
 
 
 def _candidates(config: Any, directives: Directives, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
-    """Return targets in launch order, each with the rule whose values it gets, also if the pusher named the target."""
+    """Return targets in launch order, each with the rule whose values it gets, even if the pusher named the target."""
     found: dict[Target, Rule | None] = {}
     for target in directives.targets:
         found[target] = next((rule for rule in matching if _includes(rule, target)), None)

@@ -82,7 +82,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """A declared target with what valohai.yaml says of it for people."""
+    """A declared target with its description in valohai.yaml."""
 
     target: Target
     description: str
