@@ -27,5 +27,5 @@ def every_page(site: Site) -> list[str]:
         *(site.page(execution) for execution in (demo.long, demo.live, demo.failed, demo.queued)),
         *(site.page(execution, f"{tab}/") for execution in (demo.long, demo.live) for tab in (
             "log", "charts", "outputs", "resources", "configuration")),
-        "/nowhere/", "/p/spirals/executions/7/",
+        site.page(demo.long, "log/?show=errors&metrics=hidden"), "/nowhere/", "/p/spirals/executions/7/",
     ]  # fmt: skip
