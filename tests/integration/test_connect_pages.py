@@ -242,6 +242,9 @@ def test_an_empty_project_says_what_it_waits_for(admin: Person) -> None:
         assert "Waiting for a push to the repository on its Git host." in text
         assert "git push http" not in text
         assert "Waiting for a push to the repository" not in admin.get(f"/p/demo/{page}").text
+    for page in ("tasks/", "pipelines/"):
+        assert "git push" not in admin.get(f"/p/model/{page}").text
+        assert "git push -o pushmill." in admin.get(f"/p/demo/{page}").text
 
 
 def test_the_webhook_step_says_what_the_server_lacks(tmp_path: Path) -> None:

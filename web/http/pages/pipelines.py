@@ -67,6 +67,7 @@ def listing(name: str) -> str:
         lines=groups.pipeline_lines(db, found),
         commits=commits.get_many(db, {pipeline.commit_id for pipeline in found}),
         page=page.of(total),
+        hosted=not total and projects.is_hosted(db, project.id),
     )
 
 

@@ -66,6 +66,7 @@ def listing(name: str) -> str:
         pipelines=pipelines.of_nodes(db, [task.pipeline_node_id for task in found if task.pipeline_node_id]),
         commits=commits.get_many(db, {task.commit_id for task in found}),
         page=page.of(total),
+        hosted=not total and projects.is_hosted(db, project.id),
     )
 
 
