@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from demo_pages import every_page
 from demo_site import Browser, Site
 from selenium.webdriver.common.keys import Keys
 
-from web.store import runners
+from web.store import runners, sessions, users
+from web.store.db import transaction
 
 pytestmark = pytest.mark.browser
 
@@ -50,6 +52,7 @@ def test_axe_finds_nothing_on_any_page_and_none_breaks_its_policy(browser: Brows
     for path in every_page(demo_site)[part::PARTS]:
         browser.look()
         browser.open(path)
+        browser.run("document.querySelectorAll('main details:not(.menu)').forEach((one) => { one.open = true; })")
         found[path] = findings(browser)
         browser.look(dark=True)
         found[f"{path} in dark"] = findings(browser, "color-contrast", "link-in-text-block")
@@ -73,6 +76,42 @@ def test_axe_finds_nothing_on_a_phone_and_no_page_scrolls_sideways(
             assert width_of_content(browser) <= width, path
         assert complaints(browser, path) == [], path
     assert {path: said for path, said in found.items() if said} == {}
+
+
+@pytest.mark.payloads
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("opened", [
+    "document.querySelector('#menu summary').click()", "document.getElementById('keys').showModal()",
+    "document.getElementById('palette').showModal()",
+])  # fmt: skip
+def test_axe_finds_nothing_in_what_opens_above_a_page(browser: Browser, opened: str, width: int) -> None:
+    browser.look(width)
+    browser.open("/runners/")
+    browser.run(opened)
+    assert findings(browser) == []
+    assert width_of_content(browser) <= width
+
+
+@pytest.fixture
+def logged_out(browser: Browser) -> Iterator[Browser]:
+    cookies = browser.driver.get_cookies()
+    browser.driver.delete_all_cookies()
+    yield browser
+    for cookie in cookies:
+        browser.driver.add_cookie(cookie)
+
+
+@pytest.mark.payloads
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_on_the_pages_of_those_who_are_logged_out(
+    logged_out: Browser, demo_site: Site, dark: bool
+) -> None:
+    with transaction(demo_site.db):
+        invitation = sessions.add_invitation(demo_site.db, users.listing(demo_site.db)[0].id, 3600)
+    for path in ("/login", f"/invitations/{invitation}", "/nowhere/", "/api/docs/"):
+        logged_out.look(390, dark=dark)
+        logged_out.open(path)
+        assert findings(logged_out) == [], path
 
 
 LOADED = """
