@@ -184,7 +184,7 @@ class Checkout:
             "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
             "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org", "NO_PROXY": "127.0.0.1,localhost",
         }  # fmt: skip
-        command = ["git", *arguments]
+        command = ["git", "-c", "maintenance.auto=false", *arguments]  # a process for each commit
         result = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, errors="replace", timeout=120
         )

@@ -74,11 +74,11 @@ class Site(Forge):
         return self.at(sha, fork, number=number, branch=branch)
 
     def at(self, sha: str, fork: str = "", *, number: int = 7, branch: str = "topic") -> Request:
-        places = [(self.fork if fork else self.path, f"refs/heads/{branch}")]
+        places = {self.fork if fork else self.path: [f"{sha}:refs/heads/{branch}"]}
         if folder := {"gitlab": "merge-requests", "bitbucket": ""}.get(self.sender.name, "pull"):
-            places.append((self.path, f"refs/{folder}/{number}/head"))
-        for path, ref in places:
-            self.checkout.git("push", "-q", "-f", str(path), f"{sha}:{ref}")
+            places.setdefault(self.path, []).append(f"{sha}:refs/{folder}/{number}/head")
+        for path, refs in places.items():
+            self.checkout.git("push", "-q", "-f", str(path), *refs)
         site = f"http://127.0.0.1:{self.server.server_port}/git"
         return Request(sha=sha, fork=fork, number=number, branch=branch, site=site)
 
