@@ -75,26 +75,13 @@ NEEDS: dict[str, Callable[[], str]] = {
 
 
 WAITING = ("e2e", "browser")
-UNTIL = 0.85  # of the run files of those begin; short files fill the rest
+UNTIL = 0.85  # the part of the run within which those begin; short files fill the rest
 # these take a minute or two each: a worker that began one last would end alone
-LONG = frozenset(
-    {
-        *(
-            "test_readme.py",
-            "test_pages_in_browser.py",
-            "test_live_pages_in_browser.py",
-            "test_kills.py",
-            "test_execution.py",
-        ),
-        *(
-            "test_pull_requests.py",
-            "test_webhooks_of_forges.py",
-            "test_statuses.py",
-            "test_git_http.py",
-            "test_states.py",
-        ),
-    }
-)
+LONG = (
+    "test_readme.py", "test_kills.py", "test_vh.py", "test_pages_in_browser.py", "test_live_pages_in_browser.py",
+    "test_pull_requests.py", "test_execution.py", "test_forge_setup.py", "test_git_http.py", "test_webhooks_of_forges.py",
+    "test_statuses.py", "test_push_rules.py", "test_states.py", "test_quickstart.py",
+)  # fmt: skip
 UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in the reason of a skipped test: CI must have these
 
 
@@ -106,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     placed: list[tuple[float, list[pytest.Item]]] = []
     for folder, files in folders.items():
         share = UNTIL if folder.name in WAITING else 1.0
-        order = sorted(files, key=lambda file: file.name not in LONG)
+        order = sorted(files, key=lambda file: LONG.index(file.name) if file.name in LONG else len(LONG))
         placed += [(share * place / len(order), files[file]) for place, file in enumerate(order)]
     items[:] = [item for _, file in sorted(placed, key=lambda one: one[0]) for item in file]
 

@@ -14,8 +14,9 @@ from demo_site import Browser, Site, site
 from core import locks
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def demo_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The demo as it was filled: no file sees what the tests of another have changed."""
     base = tmp_path_factory.getbasetemp()
     demo = _filled((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo")
     own = tmp_path_factory.mktemp("site") / "data"
@@ -34,20 +35,28 @@ def _filled(directory: Path) -> Demo:
 
 
 @pytest.fixture(scope="session")
-def chromium(demo_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    browser = Browser(tmp_path_factory.mktemp("profile"), demo_site)
-    browser.look()
-    browser.log_in()
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    browser = Browser(tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 
 
-@pytest.fixture
-def browser(chromium: Browser) -> Browser:
-    """Wide, light, logged in, and with a console in which nothing has been said."""
+@pytest.fixture(scope="module")
+def logged_in(chromium: Browser, demo_site: Site) -> Iterator[Browser]:
+    chromium.site = demo_site
+    chromium.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})  # those of another site's port count here too
     chromium.look()
-    chromium.complaints()
-    return chromium
+    chromium.log_in()
+    yield chromium
+    chromium.driver.get("about:blank")  # before its server ends
+
+
+@pytest.fixture
+def browser(logged_in: Browser) -> Browser:
+    """Wide, light, logged in, and with a console in which nothing has been said."""
+    logged_in.look()
+    logged_in.complaints()
+    return logged_in
 
 
 @pytest.fixture

@@ -77,8 +77,11 @@ def site(demo: Demo) -> Iterator[Site]:
 class Browser:
     """Chromium without a window. Every page it opens is as wide as asked, phones included."""
 
-    def __init__(self, profile: Path, site: Site) -> None:
-        self.site = site
+    site: Site
+
+    def __init__(self, profile: Path, site: Site | None = None) -> None:
+        if site is not None:
+            self.site = site
         options = Options()
         options.binary_location = next(
             filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
