@@ -16,8 +16,8 @@ HIGHEST = 2400  # pixels
 DRAWN = (
     "document.readyState === 'complete' && "
     "[...document.images].every(({ complete }) => complete) && "
-    "[...document.querySelectorAll('#charts .plot')].every((plot) => plot.getBoundingClientRect().top > innerHeight"
-    " || plot.querySelector('canvas'))"
+    "[...document.querySelectorAll(':is(#charts, #resources) .plot')]"
+    ".every((plot) => plot.getBoundingClientRect().top > innerHeight || plot.querySelector('canvas'))"
 )
 FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 

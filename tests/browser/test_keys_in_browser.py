@@ -114,6 +114,28 @@ def test_a_chart_has_a_name_and_a_table_behind_it_by_keys(browser: Browser, demo
     browser.wait("document.querySelector('.chart .data-table tr:nth-child(20)') !== null")
 
 
+def test_a_chart_of_resources_has_a_name_and_a_table_behind_it_by_keys(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "resources/"))
+    browser.wait("document.querySelectorAll('#resources canvas').length === 3", 30)
+    names = "return [...document.querySelectorAll('#resources [role=img]')].map((chart) => chart.ariaLabel)"
+    assert browser.run(names)[:2] == ["CPU cores so far", "Memory so far"]
+    browser.run("document.querySelector('#resources [data-kind=gpu_memory] button').focus()")
+    press(browser, Keys.ENTER)
+    heads = "[...document.querySelectorAll('#resources .data-table th')].map((head) => head.textContent).join()"
+    browser.wait(f"{heads}.includes('GPU 0,GPU 1')")
+    press(browser, Keys.ENTER)
+    browser.wait("document.querySelector('#resources .data-table') === null")
+
+
+def test_the_curve_of_a_task_has_a_name(browser: Browser, demo_site: Site) -> None:
+    demo = demo_site.demo
+    browser.open(f"/p/{demo.project.name}/tasks/{demo.task.counter}/")
+    browser.wait("document.querySelector('#curve canvas') !== null", 30)
+    assert (
+        browser.run("return document.querySelector('#curve [role=img]').ariaLabel") == "Best accuracy so far, by trial"
+    )
+
+
 def test_the_palette_is_walked_by_arrows_and_left_by_escape(browser: Browser) -> None:
     browser.open("/runners/")
     browser.find("main a, main summary").send_keys("")

@@ -32,9 +32,11 @@ function steps([, ...ys], incrs, log) {
   return ys.every(whole) ? { incrs: WHOLE } : {};
 }
 
-// Draw `data`, [x, y, …], in the `.plot` of a figure. Charts with the same `sync` share a cursor. `lines` has uPlot's
+// Draw `data`, [x, y, …], in the `.plot` of a figure, which takes the name of the sparkline that stood there. Charts with the same `sync` share a cursor. `lines` has uPlot's
 // options for each y, `log` is for the y axis, and `setScale` is called on zooming.
 export function plot(place, data, { sync, setCursor, setScale, strokes, lines, log, xTick = tick, yTick = tick, yRange, yIncrs }) {
+  const name = place.querySelector("svg")?.ariaLabel;
+  if (name) Object.assign(place, { role: "img", ariaLabel: name });
   place.replaceChildren();
   const { width, height } = size(place);
   const style = getComputedStyle(place);

@@ -1,5 +1,6 @@
 // The resource usage of an execution: a chart for each kind, updated every ten seconds while it runs.
 
+import { table } from "./chart_menu.js";
 import { plot, shortNumber, size, tick } from "./plot.js";
 
 const AGAIN_S = 10;
@@ -27,6 +28,16 @@ class Resource {
     this.value = figure.querySelector("b");
     this.format = Y_TICKS[figure.dataset.unit];
     this.plot = null;
+    figure.querySelector("button").onclick = () => this.toggleTable();
+  }
+
+  toggleTable() {
+    const shown = this.figure.querySelector(".data-table");
+    if (shown) return shown.remove();
+    if (!this.data) return;
+    const [x, ...lines] = this.data;
+    const names = [...this.figure.querySelectorAll(".lines > span")].map((_, i) => (lines.length > 1 ? `GPU ${i}` : this.figure.querySelector(".clip").textContent));
+    this.figure.append(table(this.unit, names, [x.map(shortNumber), ...lines.map((line) => line.map((value) => (value === null ? "" : this.format(value))))]));
   }
 
   show(x, { last, largest, lines, unit }, [, second, name]) {
@@ -34,9 +45,9 @@ class Resource {
     this.figure.querySelector(".note").textContent = `peak ${largest}`;
     const texts = [...this.figure.querySelectorAll(".lines > span > span")];
     lines.forEach((line, i) => (texts[i].textContent = line.last));
-    if (typeof uPlot === "undefined") return;
     this.data = [x.map((at) => at / second), ...lines.map((line) => line.y)];
     this.unit = name;
+    if (typeof uPlot === "undefined") return;
     if (this.plot && this.plotted === name) this.plot.setData(this.data);
     else this.draw();
   }
