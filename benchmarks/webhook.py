@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 import itertools
+import socket
 import statistics
 import subprocess
 import sys
@@ -27,9 +28,10 @@ from instance import free_port
 from redis import Redis
 
 from core import config as configuration
+from core.config import Config
 from web.http import auth, webhooks
+from web.http.serving import uvicorn_server
 from web.http.serving.bridge import Bridge
-from web.processes.web_server import Gunicorn
 from web.services import vault
 from web.services.announcer import Announcer
 from web.services.context import open_context
@@ -49,28 +51,25 @@ numbers = itertools.count(1)
 turns = itertools.cycle(SENDERS)
 
 
-class Empty(Gunicorn):
-    """Server of the floor."""
+def serve_empty(config: Config, port: int) -> None:
+    """Run the server of the floor."""
+    app = Flask("floor")
+    queues = Queues(Redis.from_url("unix:///nonexistent"))
+    server = auth.Server(
+        config=config,
+        queues=queues,
+        vault=vault.load(config.data / "secret.key"),
+        announcer=Announcer(config, queues),
+        providers=Providers(config.login),
+    )
+    app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
 
-    def load(self) -> Bridge:
-        app = Flask("floor")
-        queues = Queues(Redis.from_url("unix:///nonexistent"))
-        key = vault.load(self._config.data / "secret.key")
-        server = auth.Server(
-            config=self._config,
-            queues=queues,
-            vault=key,
-            announcer=Announcer(self._config, queues),
-            providers=Providers(self._config.login),
-        )
-        app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
+    @app.post("/<path:_>")
+    def nothing(_: str) -> Response:
+        request.get_data()
+        return Response(status=204)
 
-        @app.post("/<path:_>")
-        def nothing(_: str) -> Response:
-            request.get_data()
-            return Response(status=204)
-
-        return Bridge(app)
+    uvicorn_server.server(Bridge(app)).run(sockets=[socket.create_server(("127.0.0.1", port))])
 
 
 class Client:
@@ -235,6 +234,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        Empty(configuration.load(Path(sys.argv[1]), server__port=int(sys.argv[2]))).run()
+        serve_empty(configuration.load(Path(sys.argv[1])), int(sys.argv[2]))
     else:
         main()

@@ -354,4 +354,4 @@ def test_a_server_without_providers_shows_nothing_of_them(api: ApiServer) -> Non
     person = Person(api)
     assert "/login/" not in person.get("/login").text
     person.log_in()
-    assert "Log-in accounts" not in person.get("/auth/tokens/").text
+    assert "Login accounts" not in person.get("/auth/tokens/").text

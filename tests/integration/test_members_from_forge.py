@@ -405,7 +405,7 @@ def test_the_page_switches_it_on_and_says_where_members_come_from(place: Place) 
     place.refresh()
     shown = TAG.sub("", admin.get(where[1]).text)
     assert "Not updated since just now" in shown
-    assert "Roles stay as they are" in shown
+    assert "Existing roles are kept" in shown
     admin.post(*where, role="none")
     assert place.roles() == {}
     assert "from GitHub</span>" not in admin.get(where[1]).text
