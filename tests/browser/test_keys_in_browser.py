@@ -138,11 +138,18 @@ def test_the_curve_of_a_task_has_a_name(browser: Browser, demo_site: Site) -> No
 
 def test_the_palette_is_walked_by_arrows_and_left_by_escape(browser: Browser) -> None:
     browser.open("/runners/")
+    browser.run(
+        "window.ask = fetch; window.fetch = (...asked) => new Promise((go) => (window.go = () => go(ask(...asked))))"
+    )
     browser.find("main a, main summary").send_keys("")
     ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).perform()
     browser.wait("document.querySelectorAll('#palette li').length > 2")
     press(browser, Keys.ARROW_DOWN, Keys.ARROW_DOWN)
-    assert browser.run("return document.activeElement === document.querySelectorAll('#palette li a')[1]")
+    chosen = "document.activeElement === document.querySelectorAll('#palette li a')[1]"
+    assert browser.run(f"return {chosen}")
+    browser.run("document.querySelector('#palette li').dataset.old = 1; go()")
+    browser.wait("document.querySelectorAll('#palette li')[0].dataset.old === undefined")  # the projects have come
+    assert browser.run(f"return {chosen}")
     press(browser, Keys.ARROW_UP, Keys.ARROW_UP)
     assert browser.run("return document.activeElement.id") == "palette-text"
     press(browser, Keys.ESCAPE)

@@ -52,6 +52,7 @@ async function findPlaces() {
 function show() {
   const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = [...places].filter(([text]) => words.every((word) => text.toLowerCase().includes(word))).slice(0, HITS);
+  const chosen = hits.contains(document.activeElement) ? document.activeElement.textContent : null;
   hits.replaceChildren(...found.map(([text, href]) => {
     const item = document.createElement("li");
     const link = document.createElement("a");
@@ -60,6 +61,8 @@ function show() {
     item.append(link);
     return item;
   }));
+  if (chosen === null) return;
+  ([...hits.querySelectorAll("a")].find((link) => link.textContent === chosen) ?? wanted).focus();
 }
 
 function openPalette() {
