@@ -87,9 +87,9 @@ def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Pers
 
 def test_few_routes_are_for_everybody(api: ApiServer) -> None:
     known = {
-        "api_reference.show", "appearance.choose", "badges.badge", "downloads.download", "healthz", "invitations.accept",
-        "invitations.show", "logins.begin", "logins.finish", "session.log_in", "session.login", "static",
-        "v0.POST get-token", "v0.openapi", "receive.receive",
+        "api_reference.show", "appearance.choose", "badges.badge", "documentation.first", "documentation.show",
+        "downloads.download", "healthz", "invitations.accept", "invitations.show", "logins.begin", "logins.finish",
+        "session.log_in", "session.login", "static", "v0.POST get-token", "v0.openapi", "receive.receive",
     }  # fmt: skip
     found = {endpoint for endpoint in api.app.view_functions if auth.permission_of(api.app, endpoint) in OPEN}
     assert found == known
