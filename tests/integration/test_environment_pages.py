@@ -99,7 +99,9 @@ def test_what_still_runs_is_not_run_again_unless_it_is_out_of_contact(api: ApiSe
     api.call(f"executions/{uuid}/container", {"attempt": attempt, "container_id": "abc"})
     with transaction(api.db):
         execute(api.db, "UPDATE execution SET lease_expires_at = '2026-01-01T00:00:00.000000Z'")
-    assert "No contact with the runner since 2025-12-31 23:59:48 UTC" in person.get(page).text
+    page_now = person.get(page).text
+    assert "No contact with the runner since <time" in page_now
+    assert "2025-12-31 23:59:48 UTC" in page_now
     assert person.post(f"{page}again", page).status_code == 303
     assert api.execution(uuid).failure_reason == "runner_lost"
     assert lifecycle.out_of_contact(api.execution(uuid)) is False
