@@ -167,7 +167,7 @@ def test_a_drained_runner_finishes_what_it_has_and_gets_nothing_new(
             assert not drain.done()
             (machine.folder / "runner" / "executions" / uuid / "outputs" / "go").touch()
             said = drain.result()
-        assert "it runs drained #1" in said
+        assert "it still runs drained #1" in said
         assert "has no running executions" in said
         assert site.execution(uuid)["status"] == "complete"
         waiting = execution(site, checkout, "drained-later", "drained", 1)
