@@ -20,9 +20,11 @@ def compress(response: Response) -> Response:
     settled = "Content-Encoding" in response.headers or "ETag" in response.headers  # a tag names these bytes
     if not whole or settled or response.mimetype not in TYPES:
         return response
-    response.vary.add("Accept-Encoding")
     body = response.get_data()
-    if len(body) < KIB or not request.accept_encodings["gzip"]:
+    if len(body) < KIB:
+        return response
+    response.vary.add("Accept-Encoding")
+    if not request.accept_encodings["gzip"]:
         return response
     packed = io.BytesIO()
     # A file name of random length hides from the size whether text of the URL repeats a secret of the page (BREACH).
