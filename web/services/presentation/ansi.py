@@ -80,7 +80,7 @@ def _runs(line: str) -> Iterator[tuple[Style, str]]:
 def _span(style: Style, text: str) -> str:
     if not text:
         return ""
-    html = (text if text.isprintable() else visible(text)).translate(ESCAPES)
+    html = visible(text).translate(ESCAPES)
     return f'<span class="{style.classes}">{html}</span>' if style != PLAIN else html
 
 

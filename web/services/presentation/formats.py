@@ -33,12 +33,12 @@ def forge_name(forge: str) -> str:
 
 def visible(text: str) -> str:
     """Replace control and invisible characters, except newline and tab, by visible symbols."""
-    return text.translate(VISIBLE)
+    return text if text.isprintable() else text.translate(VISIBLE)
 
 
 def one_line(text: str) -> str:
     """Replace control and invisible characters by visible symbols, including newline and tab; for untrusted names."""
-    return text.translate(VISIBLE_LINE)
+    return text if text.isprintable() else text.translate(VISIBLE_LINE)
 
 
 def subject(message: str) -> str:
@@ -117,4 +117,7 @@ def value(given: Any) -> str:
 
 def full(given: Any) -> str:
     """Format a parameter or metadata value in full, for the `title` attribute and for copying."""
-    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    if isinstance(given, str):
+        return given
+    is_plain = type(given) is int or (type(given) is float and math.isfinite(given))
+    return repr(given) if is_plain else json.dumps(given, ensure_ascii=False)
