@@ -191,6 +191,7 @@ def test_enter_in_the_question_tries_the_rules_and_saves_nothing(browser: Browse
     browser.find("#rules [name=name]").clear()
     browser.find("#rules [name=name]").send_keys("main", Keys.ENTER)
     browser.wait("document.querySelector('#rules-answer .verdicts')?.textContent.includes('tried')")
+    browser.wait("document.readyState === 'complete'", 30)
     assert "matches" in browser.find("#rules-answer .verdicts").text
     assert browser.find("#rules-answer .planned").text.startswith("evaluate runs in")
     assert browser.run(f"return {text}.value").startswith('[[rule]]\nname = "tried"')
