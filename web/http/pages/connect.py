@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Blueprint, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug import Response
 
@@ -66,9 +66,7 @@ def add() -> Response:
 @blueprint.get("/p/<name>/connect/")
 @auth.own
 def repository(name: str) -> ResponseReturnValue:
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    project, found = _connected(name)
     return _step("repository", project, repository=found, url=found.url or "", forges=sorted(FORGES))
 
 
@@ -77,9 +75,7 @@ def repository(name: str) -> ResponseReturnValue:
 @forms.shown_on(repository)
 def change(name: str) -> ResponseReturnValue:
     """Change the URL. A form that was not changed leaves the stored user and password as they are."""
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    project, found = _connected(name)
     url, forge = request.form.get("url", "").strip(), _forge()
     if (url, forge) not in ((found.url, found.forge), (found.url, None)):
         with forms.at("url"), _explained():
@@ -90,9 +86,7 @@ def change(name: str) -> ResponseReturnValue:
 @blueprint.get("/p/<name>/connect/access/")
 @auth.own
 def access(name: str) -> ResponseReturnValue:
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    project, found = _connected(name)
     api, remote = APIS.get(found.forge), hosting.remote_of(found)
     return _step(
         "access",
@@ -111,9 +105,7 @@ def access(name: str) -> ResponseReturnValue:
 @forms.shown_on(access)
 def store_token(name: str) -> ResponseReturnValue:
     """Store the token, and for admins the API's address. An empty token leaves the stored one as it is."""
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    _, found = _connected(name)
     token, api_url = request.form.get("token", "").strip(), found.api_url
     if auth.current_user().is_admin:
         api_url = request.form.get("api_url", "").strip()
@@ -129,8 +121,7 @@ def store_token(name: str) -> ResponseReturnValue:
 @blueprint.get("/p/<name>/connect/webhook/")
 @auth.own
 def webhook(name: str) -> ResponseReturnValue:
-    project, found = _fetched(name)
-    return _only_checks(project) if found is None else _webhook(project, found)
+    return _webhook(*_connected(name))
 
 
 @blueprint.post("/p/<name>/connect/webhook")
@@ -138,9 +129,7 @@ def webhook(name: str) -> ResponseReturnValue:
 @forms.shown_on(webhook)
 def make_webhook(name: str) -> ResponseReturnValue:
     """Create the webhook on the forge; an existing one stays."""
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    project, found = _connected(name)
     added = deliveries.last_webhook(auth.db(), found.id) is None
     with _explained():
         said = webhook_setup.set_up(auth.context(), project, added=added, deadline=time.monotonic() + CALLS_S)
@@ -152,9 +141,7 @@ def make_webhook(name: str) -> ResponseReturnValue:
 @forms.shown_on(webhook)
 def new_secret(name: str) -> ResponseReturnValue:
     """Replace the webhook's secret. The response shows it only once."""
-    project, found = _fetched(name)
-    if found is None:
-        return _only_checks(project)
+    project, found = _connected(name)
     secret = hosting.new_secret()
     hosting.set_secret(auth.db(), auth.server().vault, project, secret)
     response = make_response(_webhook(project, found, secret=secret))
@@ -165,9 +152,10 @@ def new_secret(name: str) -> ResponseReturnValue:
 @blueprint.get("/p/<name>/connect/checks/")
 @auth.own
 def checks(name: str) -> str:
-    project, found = _fetched(name)
-    newest = auth.server().checks.newest(project.id)
-    return _step("checks", project, repository=found, checked=newest, ways_out=WAYS_OUT if found else {})
+    project, found = _project(name)
+    newest, is_hosted = auth.server().checks.newest(project.id), found.forge == projects.HOSTED
+    values = {} if is_hosted else {"repository": found}
+    return _step("checks", project, checked=newest, ways_out={} if is_hosted else WAYS_OUT, **values)
 
 
 @blueprint.post("/p/<name>/connect/checks")
@@ -200,16 +188,20 @@ def _webhook(project: Project, found: Repository, *, said: Sequence[str] = (), s
     )
 
 
-def _fetched(name: str) -> tuple[Project, Repository | None]:
-    """Return a project and its repository, None if it is pushed to this server."""
+def _project(name: str) -> tuple[Project, Repository]:
     project = projects.by_name(auth.db(), name)
-    found = hosting.repository_of(auth.db(), project)
-    return project, None if found.forge == projects.HOSTED else found
+    return project, hosting.repository_of(auth.db(), project)
 
 
-def _only_checks(project: Project) -> Response:
-    """Redirect to the checks, the only step for a project that is pushed to this server."""
-    return redirect(url_for("connect.checks", name=project.name), 303)
+def _connected(name: str) -> tuple[Project, Repository]:
+    """Return a project and its repository elsewhere.
+
+    Redirects to the checks, which are the only step, if the project is pushed to this server.
+    """
+    project, found = _project(name)
+    if found.forge == projects.HOSTED:
+        abort(redirect(url_for("connect.checks", name=name), 303))
+    return project, found
 
 
 def _forge() -> str | None:

@@ -116,7 +116,7 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
         budget = commit_head.ReadBudget(subject.context.config.limits)
         head = commit_head.read_head(subject.context.db, subject.project, subject.path, f"refs/heads/{branch}", budget)
     except CommitMissing:
-        message, advice = f"there is no branch {branch} yet", "push a commit"
+        message, advice = f"the repository has no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None
     except PushmillError as error:
         return from_error(name, error), None

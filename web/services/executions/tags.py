@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 
 from core.errors import InvalidInput
 from core.model import Execution
+from web.config.overrides import TAG_CHARS
 from web.store import executions
 from web.store.db import Database, transaction
 
-MOST, CHARACTERS = 100, 100
+MOST, CHARACTERS = 100, TAG_CHARS
 
 
 def checked(tags: Iterable[str]) -> list[str]:

@@ -3,7 +3,7 @@
 People are recognised by the account that they have logged in with: issuer and subject, where the subject is the
 person's id in the API of the same Git host. Names and e-mail addresses are not compared, since they can be taken over.
 
-The sweep asks every Git host again after REFRESH_S, and sooner when somebody logs in. If a Git host does not answer,
+The sweep asks every Git host again after REFRESH_S, and a login asks earlier. If a Git host does not answer,
 nothing changes; a role that was given here is never changed.
 """
 

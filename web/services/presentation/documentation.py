@@ -46,7 +46,7 @@ def titles() -> dict[str, str]:
 def page(name: str) -> DocPage:
     """Return a page. Raises NotFound."""
     if name not in titles():
-        raise NotFound(f"there is no page {name[:80]!r} in the documentation")
+        raise NotFound(f"the documentation has no page {name[:80]!r}")
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")

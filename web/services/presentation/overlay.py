@@ -50,7 +50,7 @@ class _Scale:
 
 
 def lines(series: Mapping[int, Pairs]) -> Drawing | None:
-    """Draw the series of several executions, given by index, in one chart. Returns None if there are no points."""
+    """Draw the series of several executions in one chart. Returns None if they have no points."""
     if not any(series.values()):
         return None
     x, y = _scales([pair for pairs in series.values() for pair in pairs])
