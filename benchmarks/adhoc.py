@@ -67,9 +67,8 @@ def main() -> None:
             data = package()
             thrown.append(thrown_away(data))
             floors.append(thrown[-1] + docker_run())
-            uploaded, seconds = run(data)
-            uploads.append(uploaded)
-            ours.append(seconds)
+            for kept, seconds in zip((uploads, ours), run(data), strict=True):
+                kept.append(seconds)
         report("upload of a package of 20 MB to the first line", ours, floors, unit="s", promise=times(1.5))
         report("of it the upload, and the floor's", uploads, thrown, unit="s", promise=times(5))
 

@@ -1,8 +1,8 @@
 """FOLLOWERS browsers that follow one running execution, and as many that follow different ones.
 
 Every line carries the time at which it was reported. Promises: no line is lost or comes twice, half of the lines come
-within a second and 99 of 100 within two, and the web process takes less than one core. Floor: an ASGI application on the
-same server library that sends the same lines to as many streams, without rights, database and HTML.
+within a second and 99 of 100 within two, and the web process takes less than one core. Floor: an ASGI application on
+the same server library that sends the same lines to as many streams, without rights, database and HTML.
 
 The threads that are started are those of [server] threads that made the pages' first answers; no stream holds one.
 """
@@ -34,7 +34,7 @@ from api_server import NO_REDIS, RUNNER_TOKENS, ApiServer
 from instance import free_port
 from serving import Serving
 
-from core.config import from_table
+from core.config import build_config
 from web.http.app import create_app
 from web.services.scheduling import dispatch
 from web.store.db import execute
@@ -74,7 +74,7 @@ def serve(kind: str, where: str) -> None:
     """Be the server, in a process of its own, until its standard input closes."""
     if kind == "floor":
         uvicorn.run(Floor(), port=int(where), log_level="error")
-    server = Serving(create_app(from_table(NO_REDIS, Path(where))))
+    server = Serving(create_app(build_config(NO_REDIS, Path(where))))
     print(server.port, flush=True)
     sys.stdin.read()
     os._exit(0)
@@ -175,7 +175,7 @@ def started(api: ApiServer, many: int) -> list[str]:
     execute(api.db, "UPDATE runner SET most_slots = ?", (many,))
     assert api.call("heartbeat", {"slots": many, "info": {}}).status_code == 200
     made = [api.add_execution().uuid for _ in range(many)]
-    dispatch.dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
+    dispatch.dispatch(api.context, api.app.extensions["pushmill"].queues)
     for uuid in made:
         assert api.call(f"executions/{uuid}/claim", {"attempt": 1, "resume": False}).status_code == 200
     return made

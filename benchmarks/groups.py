@@ -2,7 +2,6 @@
 
 Floor: `docker run` of the same image and network, two at a time and one at a time. Promise: at most 0.75 times the
 floor for the task, and 0.9 times for the pipeline, whose nodes are checked, resolved and placed one after the other.
-Both are measured as configured by default, and with `[runner] reuse_sandboxes`.
 """
 
 from __future__ import annotations
@@ -43,21 +42,10 @@ def floor(count: int, at_once: int) -> float:
 
 
 def main() -> None:
-    measure(reuse=False)
-    measure(reuse=True)
-
-
-def measure(*, reuse: bool) -> None:
     ours: dict[str, list[float]] = {"task": [], "pipeline": []}
     floors: dict[str, list[float]] = {"task": [], "pipeline": []}
     spent = {"task": Counter[str](), "pipeline": Counter[str]()}
-    suffix = ", reusing networks" if reuse else ""
-
-    def each(kind: str, count: int) -> dict[str, float]:
-        """Return the processor seconds of one execution."""
-        return {name: seconds / count / ROUNDS for name, seconds in spent[kind].items()}
-
-    with scratch(f"[runner]\nslots = {SLOTS}\nreuse_sandboxes = {str(reuse).lower()}\n") as (instance, checkout):
+    with scratch(f"[runner]\nslots = {SLOTS}\n") as (instance, checkout):
 
         def run(kind: str, name: str, number: int) -> float:
             """Return the seconds from its creation until its last execution has ended."""
@@ -84,22 +72,10 @@ def measure(*, reuse: bool) -> None:
             ours["task"].append(run("task", "many", number))
             floors["pipeline"].append(floor(NODES, 1))
             ours["pipeline"].append(run("pipeline", "chain", number))
-    report(
-        f"a task of {TRIALS} on {SLOTS} slots{suffix}",
-        ours["task"],
-        floors["task"],
-        unit="s",
-        promise=times(0.75),
-        spent=each("task", TRIALS),
-    )
-    report(
-        f"a pipeline of {NODES}, one by one{suffix}",
-        ours["pipeline"],
-        floors["pipeline"],
-        unit="s",
-        promise=times(0.9),
-        spent=each("pipeline", NODES),
-    )
+    shown = {"task": f"a task of {TRIALS} on {SLOTS} slots", "pipeline": f"a pipeline of {NODES}, one by one"}
+    for kind, count, promise in (("task", TRIALS, 0.75), ("pipeline", NODES, 0.9)):
+        each = {name: seconds / count / ROUNDS for name, seconds in spent[kind].items()}  # processor seconds
+        report(shown[kind], ours[kind], floors[kind], unit="s", promise=times(promise), spent=each)
 
 
 if __name__ == "__main__":

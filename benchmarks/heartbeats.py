@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from instance import free_port, wait_for
 
 from core.wire import RunnerReport
-from runner.server_client import Reporter
+from runner.server_client import SOCKET_OPTIONS, Reporter
 from web.services.runners import heartbeats
 from web.store import runners
 from web.store.db import connect, transaction
@@ -43,14 +43,14 @@ INFO = {
 }  # fmt: skip
 
 BARE = """
-import socket, sys
+import sys
 from pathlib import Path
 from flask import Response, request
 from core import config
 from web.http import auth
 from web.http.app import create_app
-from web.http.serving import uvicorn_server
 from web.http.serving.bridge import Bridge
+from web.processes import preflight, web_server
 from web.services import setup
 
 @auth.public
@@ -62,7 +62,7 @@ data = config.load(Path(sys.argv[1]), None, redis__url="unix:///nowhere")
 setup.prepare(data, print)
 app = create_app(data)
 app.add_url_rule("/heartbeat", "heartbeat", heartbeat, methods=["POST"])
-uvicorn_server.server(Bridge(app)).run(sockets=[socket.create_server(("127.0.0.1", int(sys.argv[2])))])
+web_server.run(Bridge(app), preflight.listen("127.0.0.1", int(sys.argv[2])))
 """
 
 
@@ -109,7 +109,7 @@ def main() -> None:
             for number in range(RUNNERS):
                 runners.add(db, f"bench{number}", f"token{number}", ["default"])
         reporters = [Reporter(instance.url, f"token{number}") for number in range(RUNNERS)]
-        pools = [urllib3.PoolManager() for _ in range(RUNNERS)]
+        pools = [urllib3.PoolManager(socket_options=SOCKET_OPTIONS) for _ in range(RUNNERS)]
 
         def message() -> RunnerReport:
             load = {"load": time.monotonic() % 7, "free_disk_bytes": int(time.monotonic() * 1e6)}
@@ -122,11 +122,12 @@ def main() -> None:
             headers = {"Authorization": "Token token", "Content-Type": "application/json"}
             pool.request("POST", bare_url, body=json.dumps(message().to_dict()), headers=headers)
 
-        for reporter in reporters:
+        for reporter, pool in zip(reporters, pools, strict=True):  # both servers keep all connections open
             beat(reporter)
-        first = runners.by_name(db, "bench0")
+            bare_beat(pool)
+        first = runners.find_by_name(db, "bench0")
         assert first is not None
-        interval = heartbeats.runner_orders(db, first).heartbeat_s
+        interval = heartbeats.make_orders(first, RUNNERS).heartbeat_s
         db.close()
         pid = int((instance.data / "run" / "web.pid").read_text().split()[0])
         idle, bare_idle = cost(pid, [lambda: None], interval), cost(bare_pid, [lambda: None], interval)

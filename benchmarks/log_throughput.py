@@ -2,7 +2,8 @@
 
 Floor: the same container read through Docker's raw attach socket with the default json-file driver, and discarded.
 Promise: at most half of the floor, 1.5 processor seconds of the server and the runner together, and the runner's memory
-always under 150 MB. Processor seconds include the end of the execution; they grow where other programs share the caches.
+always under 150 MB. Processor seconds include the end of the execution; they grow where other programs share the
+caches.
 """
 
 from __future__ import annotations

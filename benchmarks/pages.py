@@ -1,7 +1,10 @@
-"""Processor time in the server and bytes of pages, on 100,000 executions with 20 metadata keys and 8 parameters each.
+"""Time and bytes of pages, on 100,000 executions with 20 metadata keys and 8 parameters each.
+
+The time is that of a processor in the server, or that until Chromium, without its cache, paints something.
 
 One execution has a series of 1,000,000 values and a log of 1,000,000 lines. The floor of each page is its bare SQL, a
-SELECT of the rows that it shows; that of a log is reading or searching a text file with the same lines.
+SELECT of the rows that it shows; that of a log is reading or searching a text file with the same lines; that of a
+paint is the answer of `/healthz`, a page of one word without style and scripts.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,12 +26,15 @@ import orjson
 from bench import at_most, report
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "integration"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "browser"))
 
 from api_server import ApiServer
+from demo_site import Browser
+from serving import Serving
 from site_client import Person
 
 from web.store import metadata
-from web.store.db import Database, execute, row, transaction
+from web.store.db import Database, execute, fetch_row, transaction
 
 EXECUTIONS, COMMITS, TIMES = 100_000, 8000, 15
 STEPS = ("train", "train", "train", "evaluate", "preprocess")
@@ -43,13 +50,18 @@ SHOWN = """SELECT execution_id, number FROM latest JOIN metadata_key ON metadata
     WHERE (number > 0.98 OR execution_id > ? OR execution_id % 1000 = 7)"""
 COMPARED = 20
 TABLE_MS, TABLE_KB, FILTER_MS, COMPARE_MS = 15, 120, 30, 60
+LOADS, PAINT_MS, WEIGHT_KB = 9, 300, 250
+PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+WEIGHT = """[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
+    .filter(({ initiatorType }) => initiatorType !== 'fetch')
+    .reduce((sum, { decodedBodySize }) => sum + decodedBodySize, 0) / 1000"""
 
 
 def fill(api: ApiServer) -> None:
     """Copy one commit and one execution, with other steps, states, parameters and metadata; seconds for each."""
     chance = random.Random(5)
-    first = row(api.db, "SELECT * FROM execution WHERE uuid = ?", (api.started()[0],))
-    commit = row(api.db, "SELECT * FROM git_commit WHERE id = ?", (api.commit.id,))
+    first = fetch_row(api.db, "SELECT * FROM execution WHERE uuid = ?", (api.started()[0],))
+    commit = fetch_row(api.db, "SELECT * FROM git_commit WHERE id = ?", (api.commit.id,))
     assert first is not None
     assert commit is not None
     with transaction(api.db):
@@ -159,7 +171,8 @@ def long_execution(api: ApiServer, copy_to: Path) -> int:
     return found.counter
 
 
-def long_pages(api: ApiServer, person: Person, folder: Path) -> None:
+def long_pages(api: ApiServer, person: Person, folder: Path) -> str:
+    """Return the path of the page of the long execution."""
     file = folder / "lines"
     counter = long_execution(api, file)
     url = f"/p/demo/executions/{counter}/"
@@ -181,6 +194,7 @@ def long_pages(api: ApiServer, person: Person, folder: Path) -> None:
     assert len(first_hits(person, url)) == 1
     ours = milliseconds(lambda: first_hits(person, url))
     report(f"a word in {LINES:,} lines: time", ours, floor, unit="ms", promise=at_most(SEARCH_MS, "ms"))
+    return url
 
 
 def first_hits(person: Person, url: str) -> list[int]:
@@ -189,6 +203,36 @@ def first_hits(person: Person, url: str) -> list[int]:
     while not hits["lines"] and hits["next"] is not None:
         hits = orjson.loads(person.get(f"{url}log/search?q={WORD.decode()}&first={hits['next']}").data)
     return list(hits["lines"])
+
+
+def in_a_browser(api: ApiServer, execution: str, profile: Path) -> None:
+    server = Serving(api.app)
+    site: Any = SimpleNamespace(url=f"http://127.0.0.1:{server.port}", demo=api)
+    browser = Browser(profile, site)
+    try:
+        browser.log_in()
+        browser.driver.execute_cdp_cmd("Network.enable", {})
+        browser.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        floor = paints(browser, "/healthz")
+        for what, path in (("page of an execution", execution), ("project page", "/p/demo/"), ("home", "/")):
+            ours = paints(browser, path)
+            report(f"{what}: first contentful paint", ours, floor, unit="ms", promise=at_most(PAINT_MS, "ms"))
+        browser.open(execution)
+        browser.wait("document.readyState === 'complete'", 60)
+        size = [browser.run(f"return {WEIGHT}")]
+        what = "page of an execution with styles and scripts: bytes, not compressed"
+        report(what, size, size, unit="kB", promise=at_most(WEIGHT_KB, "kB"))
+    finally:
+        browser.close()
+        server.stop()
+
+
+def paints(browser: Browser, path: str) -> list[float]:
+    found = []
+    for _ in range(LOADS):
+        browser.open(path)
+        found.append(float(browser.wait(PAINTED, 60)))
+    return found
 
 
 def main() -> None:
@@ -201,7 +245,8 @@ def main() -> None:
         gc.freeze()  # as `pushmill web` does
         tables(api, person)
         comparison(api, person)
-        long_pages(api, person, Path(folder))
+        execution = long_pages(api, person, Path(folder))
+        in_a_browser(api, execution, Path(folder) / "profile")
         api.close()
 
 

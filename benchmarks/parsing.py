@@ -13,7 +13,7 @@ import yaml
 from core.errors import InvalidYaml
 from web.config.steps.load import LOADER
 from web.config.steps.parse import parse
-from web.config.steps.sandbox import WARM_UP
+from web.config.steps.parse_in_child import WARM_UP
 
 ITEMS = 10_000  # above the default limit, which would reject most of these
 STEP = "- step: {{name: s{0}, image: b, command: c}}\n"

@@ -50,6 +50,7 @@ class Recording:
 
     calls: list[tuple[int, str, str]] = field(default_factory=list)
     depth: int = 0
+    generators: set[FrameType] = field(default_factory=set)  # that have begun; each `yield` ends in another "call"
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -73,8 +74,10 @@ class Recording:
         if code.co_filename.startswith("<"):
             return  # generated, such as the initialiser of a dataclass
         if event == "call":
-            if not (code.co_flags & inspect.CO_GENERATOR and frame.f_lasti > 0):  # else it goes on after a yield
+            if frame not in self.generators:
                 self.calls.append((self.depth, module, code.co_qualname))
+            if code.co_flags & inspect.CO_GENERATOR:
+                self.generators.add(frame)
             self.depth += 1
         elif event == "return":
             self.depth -= 1
@@ -99,7 +102,7 @@ def measure(config: Config, checkout: Checkout, forge: str) -> None:
     hosted = forge == "plain"
     url = None if hosted else f"file://{checkout.folder}"
     made, secret = hosting.add_project(context, forge, 1, forge=projects.HOSTED if hosted else forge, url=url)
-    repository = hosting.repository_of(db, made)
+    repository = hosting.get_repository(db, made)
     path = hosting.prepare(context, made, repository) if hosted else None
     before = ZEROS
     for name in ("first", "second"):
@@ -115,7 +118,7 @@ def measure(config: Config, checkout: Checkout, forge: str) -> None:
             ingest.ingest_repository(context, repository.id)
         newest = executions.search(db, Selection(projects=[made.id]))[0]
         if answer.status_code != 202 or [one.step for one in newest[:1]] != [f"{forge}-{name}"]:
-            (told,) = deliveries.of_project(db, made.id, limit=1)
+            (told,) = deliveries.list_deliveries(db, made.id, limit=1)
             raise RuntimeError(f"nothing was launched: {answer.get_data(as_text=True)} {told.message}")
     print(f"A push {'to this server' if hosted else f'to {forge}'}")
     request.show("request")

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "integration"))
 
 from api_server import ApiServer
 
-from web.store.db import execute, row, rows, transaction
+from web.store.db import execute, fetch_row, fetch_rows, transaction
 
 EXECUTIONS, LINES, TIMES = 9000, 1_000_000, 15
 LIST_S, EVENTS_S = 0.300, 0.005
@@ -36,7 +36,7 @@ def filled(api: ApiServer) -> None:
     api.log(execution, b'{"epoch": 3, "loss": 0.25, "accuracy": 0.75}\n', 0)
     api.upload(execution, "model.bin", b"x")
     api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"})
-    first = row(api.db, "SELECT * FROM execution WHERE uuid = ?", (execution,))
+    first = fetch_row(api.db, "SELECT * FROM execution WHERE uuid = ?", (execution,))
     assert first is not None
     with transaction(api.db):
         for counter in range(2, EXECUTIONS + 1):
@@ -51,8 +51,8 @@ def filled(api: ApiServer) -> None:
 
 def copy(api: ApiServer, table: str, execution_id: int) -> None:
     """Copy the rows that a table has of one execution to all others."""
-    found = rows(api.db, f"SELECT * FROM {table} WHERE execution_id = ?", (execution_id,))
-    others = rows(api.db, "SELECT id FROM execution WHERE id != ?", (execution_id,))
+    found = fetch_rows(api.db, f"SELECT * FROM {table} WHERE execution_id = ?", (execution_id,))
+    others = fetch_rows(api.db, "SELECT id FROM execution WHERE id != ?", (execution_id,))
     for item in found:
         values = {key: value for key, value in item.items() if key not in ("id", "uuid", "number")}
         for other in others:
@@ -100,7 +100,9 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # as `pushmill web` does, which does not have the objects of this benchmark either
         ours = seconds(lambda: api.get("executions/", **asked))
-        floor = seconds(lambda: (rows(api.db, "SELECT * FROM execution ORDER BY counter DESC"), orjson.dumps(answer)))
+        floor = seconds(
+            lambda: (fetch_rows(api.db, "SELECT * FROM execution ORDER BY counter DESC"), orjson.dumps(answer))
+        )
         report(f"exec list of {EXECUTIONS:,}", ours, floor, unit="s", promise=at_most(LIST_S, "s"))
 
         path = Path(folder) / "lines"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import itertools
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,15 +29,15 @@ from redis import Redis
 from core import config as configuration
 from core.config import Config
 from web.http import auth, webhooks
-from web.http.serving import uvicorn_server
 from web.http.serving.bridge import Bridge
+from web.processes import preflight, web_server
 from web.services import vault
 from web.services.announcer import Announcer
 from web.services.context import open_context
 from web.services.logins.providers import Providers
 from web.services.repositories import hosting
 from web.services.scheduling.queues import Queues
-from web.store.db import connect, rows
+from web.store.db import connect, fetch_rows
 
 ROUNDS = 200
 CLIENTS = 8
@@ -59,17 +58,17 @@ def serve_empty(config: Config, port: int) -> None:
         config=config,
         queues=queues,
         vault=vault.load(config.data / "secret.key"),
-        announcer=Announcer(config, queues),
+        announcer=Announcer(queues),
         providers=Providers(config.login),
     )
-    app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.new_intake(server)}
+    app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.make_intake(server)}
 
     @app.post("/<path:_>")
     def nothing(_: str) -> Response:
         request.get_data()
         return Response(status=204)
 
-    uvicorn_server.server(Bridge(app)).run(sockets=[socket.create_server(("127.0.0.1", port))])
+    web_server.run(Bridge(app), preflight.listen("127.0.0.1", port))
 
 
 class Client:
@@ -163,14 +162,14 @@ def add_projects(data: Path) -> None:
     with open_context(config, vault.load(config.data / "secret.key")) as context:
         for sender in SENDERS:
             made, _ = hosting.add_project(context, project(sender), 1, forge=sender.name, url=url)
-            hosting.set_secret(context.db, context.vault, made, sender.secret)
+            hosting.set_secret(context, made, sender.secret)
 
 
 def count(data: Path, where: str = "") -> int:
     """Return the number of deliveries."""
     db = connect(data / "pushmill.db")
     try:
-        return int(rows(db, f"SELECT COUNT(*) AS n FROM delivery {where}")[0]["n"])
+        return int(fetch_rows(db, f"SELECT COUNT(*) AS n FROM delivery {where}")[0]["n"])
     finally:
         db.close()
 

@@ -1,4 +1,4 @@
-"""Load config.toml into a frozen Config. `config.example.toml` lists every key; a test compares it with the defaults.
+"""Load config.toml into a frozen Config. `config.example.toml` explains every key; a test compares the defaults.
 
 Sizes are numbers of bytes or text such as "10 GiB"; durations are seconds or text such as "30 s", "2 h". A secret can
 be read from a file: `<key>_file` names it. Unknown keys are errors.
@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 from core.errors import ConfigError
 from core.login_config import LOGIN_NAME, LoginConfig
-from core.names import unknown
+from core.names import explain_unknown_name
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -46,7 +46,7 @@ class Seconds(float):
 class Memory(str):
     """A size in bytes, or a share of the machine's memory such as "90 %"; "0" means no limit."""
 
-    def of(self, machine: int) -> int:
+    def bytes_on(self, machine: int) -> int:
         """Return the size in bytes on a machine with `machine` bytes of memory."""
         return int(float(self.removesuffix("%")) / 100 * machine) if self.endswith("%") else int(self)
 
@@ -57,23 +57,21 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    url: str = ""  # public URL, e.g. https://pushmill.example.org; "" = from the request
-    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For, -Proto and -Host are trusted
-    min_free_disk: Size = Size(GIB)  # of the data directory; below it nothing new is started or stored; 0 = not checked
-    threads: int = (
-        64  # concurrent requests: half for transfers, a quarter for pages, an eighth each for webhooks and runners
-    )
-    followers: int = 500  # concurrent live pages; they hold no thread
-    connections: int = 3000  # concurrent connections
-    connections_per_address: int = 1000  # concurrent connections of one address; trusted_proxies are not limited
-    header_timeout: Seconds = Seconds(10.0)  # until the headers of a request must be complete
-    min_rate: Size = Size(500)  # bytes per second at which bodies must arrive and responses must be read
-    slow_after: Seconds = Seconds(20.0)  # period over which that rate is measured
-    hook_body: Size = Size(25 * MIB)  # the largest webhook body; GitHub sends at most 25 MiB
-    hook_form: Size = Size(5 * MIB)  # the largest form-encoded webhook body
-    hook_memory: Size = Size(100 * MIB)  # all webhook bodies being read at the same time
-    hook_rate: int = 600  # deliveries per minute and repository; 0 = no limit
-    hook_queue: int = 1000  # unhandled deliveries per repository; 0 = no limit
+    url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    min_free_disk: Size = Size(GIB)
+    threads: int = 64
+    followers: int = 500
+    connections: int = 3000
+    connections_per_address: int = 1000
+    header_timeout: Seconds = Seconds(10.0)
+    min_rate: Size = Size(500)
+    slow_after: Seconds = Seconds(20.0)
+    hook_body: Size = Size(25 * MIB)
+    hook_form: Size = Size(5 * MIB)
+    hook_memory: Size = Size(100 * MIB)
+    hook_rate: int = 600
+    hook_queue: int = 1000
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
@@ -90,10 +88,10 @@ class ServerConfig:
 class RedisConfig:
     """`[redis]`: the Redis server of the queues."""
 
-    url: str = ""  # redis://, rediss:// or unix://; "" = a private one that `pushmill up` starts
-    listen: str = ""  # where the private one accepts runners of other machines, as address and port; "" = nowhere
-    cert: str = ""  # file with its certificate; TLS is required unless `listen` is a loopback address
-    key: str = ""  # file with the certificate's key
+    url: str = ""
+    listen: str = ""
+    cert: str = ""
+    key: str = ""
 
     @property
     def listen_address(self) -> tuple[str, int] | None:
@@ -124,21 +122,20 @@ class RedisConfig:
 class GitConfig:
     """`[git]`: what may be fetched, and how often remotes are polled."""
 
-    allow_local: bool = False  # repositories by path on the server's disk
-    allow_http: bool = False  # http:// without TLS
-    poll: Seconds = Seconds(60.0)  # polling interval while no webhook of a repository has arrived; 0 = no polling
-    poll_webhooks: Seconds = Seconds(600.0)  # polling interval after that, in case webhooks get lost
-    poll_grace: Seconds = Seconds(120.0)  # from noticing a push without a webhook until it is handled
-    fork_bytes: Size = Size(100 * MIB)  # of the head of a pull request from a fork that is not approved
-    fork_time: Seconds = Seconds(120.0)  # to fetch such a head
-    forks_bytes: Size = Size(GIB)  # of all such heads of a repository
-    # hosts besides the repository's own from which submodules and Git LFS files are fetched
+    allow_local: bool = False
+    allow_http: bool = False
+    poll: Seconds = Seconds(60.0)
+    poll_webhooks: Seconds = Seconds(600.0)
+    poll_grace: Seconds = Seconds(120.0)
+    fork_bytes: Size = Size(100 * MIB)
+    fork_time: Seconds = Seconds(120.0)
+    forks_bytes: Size = Size(GIB)
     submodule_hosts: tuple[str, ...] = ("github.com", "gitlab.com", "bitbucket.org", "codeberg.org", "huggingface.co")
-    submodules: int = 50  # per commit, nested ones included
-    submodule_bytes: Size = Size(2 * GIB)  # per submodule, fetched without its history
-    lfs_files: int = 10_000  # Git LFS files per commit
-    lfs_bytes: Size = Size(50 * GIB)  # of all Git LFS files of a commit
-    sources_time: Seconds = Seconds(3600.0)  # to fetch submodules and Git LFS files of one commit
+    submodules: int = 50
+    submodule_bytes: Size = Size(2 * GIB)
+    lfs_files: int = 10_000
+    lfs_bytes: Size = Size(50 * GIB)
+    sources_time: Seconds = Seconds(3600.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,25 +143,24 @@ class RunnerConfig:
     """`[runner]`: this machine as a runner."""
 
     name: str = "local"
-    server: str = ""  # the server's URL; "" = the one of this configuration
-    token: str = ""  # "" = the one that `pushmill up` created
-    slots: int = 2  # concurrent executions without a GPU; those with GPUs run in addition
-    network: str = "pushmill"  # Docker network of the containers; created if missing
-    network_sandbox: bool = True  # keep a network ready per slot, which the next execution uses: it starts sooner
-    reuse_sandboxes: bool = False  # use that network again after an execution that sent no packet
-    memory: Memory = Memory("90 %")  # per container, a size or a share of the machine's memory; 0 = no limit
-    cpus: float = 0.0  # per container; 0 = no limit
-    pids: int = 4096  # processes and threads per container
-    shm: Size = Size(GIB)  # /dev/shm; PyTorch's data loaders need more than Docker's 64 MB
-    min_free_disk: Size = Size(GIB)  # below it executions are refused
-    allow_input_hosts: tuple[str, ...] = ()  # hosts that inputs may come from although they are local or link-local
-    allow_registries: tuple[str, ...] = ()  # image registries, host or host:port, allowed although they are local
-    relay_ports: str = "28200-28999"  # on the network's gateway, to reach the runner from containers; one per execution
-    allow_host_ports: tuple[str, ...] = ()  # ports of this machine that containers may reach, "5000" or "53/udp"
-    mounts: tuple[str, ...] = ()  # directories that steps may mount if the environment allows it, "…:rw" = writable
-    cache: Size = Size(50 * GIB)  # of commits, git objects and inputs; beyond it the least recently used are deleted
-    cache_age: Seconds = Seconds(14 * 86400.0)  # cache entries unused for this long are deleted
-    image_age: Seconds = Seconds(30 * 86400.0)  # the same for images that this runner pulled; 0 = never deleted
+    server: str = ""
+    token: str = ""
+    slots: int = 2
+    network: str = "pushmill"
+    network_sandbox: bool = True
+    memory: Memory = Memory("90 %")
+    cpus: float = 0.0
+    pids: int = 4096
+    shm: Size = Size(GIB)
+    min_free_disk: Size = Size(GIB)
+    allow_input_hosts: tuple[str, ...] = ()
+    allow_registries: tuple[str, ...] = ()
+    relay_ports: str = "28200-28999"
+    allow_host_ports: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+    cache: Size = Size(50 * GIB)
+    cache_age: Seconds = Seconds(14 * 86400.0)
+    image_age: Seconds = Seconds(30 * 86400.0)
 
     @property
     def relay_port_range(self) -> tuple[int, int]:
@@ -191,27 +187,25 @@ class RunnerConfig:
 class LimitsConfig:
     """`[limits]`: limits of one execution, and of reading valohai.yaml."""
 
-    log: Size = Size(100 * MIB)  # stored per stream: one half from its beginning, the other from its end
-    output_bytes: Size = Size(10 * GIB)  # apparent sizes together
+    log: Size = Size(100 * MIB)
+    output_bytes: Size = Size(10 * GIB)
     output_count: int = 10_000
-    metadata: int = 1_000_000  # stored values; a key that exceeds its share is thinned
-    max_executions: int = 200  # of a new project, queued and running; can be changed in its settings; 0 = no limit
-    environments: tuple[str, ...] = ()  # that a new project may use, the first is its default; empty = all
-    stop_grace: Seconds = Seconds(30.0)  # from the stop signal to the kill
-    time: Seconds = Seconds(0.0)  # for steps without a time-limit; 0 = none
-    no_output: Seconds = Seconds(0.0)  # for steps without a no-output-timeout; 0 = none
-    runner_silence: Seconds = Seconds(2 * 3600.0)  # how long executions wait for an unreachable runner
-    deliveries: Seconds = Seconds(
-        90 * 86400.0
-    )  # how long bodies of handled deliveries are kept, at least 3 days; 0 = forever
-    package_bytes: Size = Size(GIB)  # of uploaded ad-hoc code, compressed
-    package_unpacked: Size = Size(2 * GIB)  # its files together
-    package_files: int = 10_000  # files and directories in it
-    package_age: Seconds = Seconds(30 * 86400.0)  # ad-hoc code without runs is deleted after this; 0 = never
-    audit: Seconds = Seconds(365 * 86400.0)  # how long entries of the audit trail are kept; 0 = forever
-    audit_entries: int = 1_000_000  # of the audit trail, the newest; 0 = no limit
-    config_items: int = 1000  # steps, tasks, pipelines and other items of a valohai.yaml
-    config_time: Seconds = Seconds(30.0)  # to read all valohai.yaml files of one push
+    metadata: int = 1_000_000
+    max_executions: int = 200
+    environments: tuple[str, ...] = ()
+    stop_grace: Seconds = Seconds(30.0)
+    time: Seconds = Seconds(0.0)
+    no_output: Seconds = Seconds(0.0)
+    runner_silence: Seconds = Seconds(2 * 3600.0)
+    deliveries: Seconds = Seconds(90 * 86400.0)
+    package_bytes: Size = Size(GIB)
+    package_unpacked: Size = Size(2 * GIB)
+    package_files: int = 10_000
+    package_age: Seconds = Seconds(30 * 86400.0)
+    audit: Seconds = Seconds(365 * 86400.0)
+    audit_entries: int = 1_000_000
+    config_items: int = 1000
+    config_time: Seconds = Seconds(30.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +259,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def default_data_dir() -> Path:
+def get_default_data_dir() -> Path:
     """Return `$PUSHMILL_DATA`, else `pushmill` below the XDG data directory."""
     if given := os.environ.get("PUSHMILL_DATA"):
         return Path(given).expanduser().absolute()
@@ -279,7 +273,7 @@ def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -
     `overrides` are `section__key=value`; None means "not given". They win over `$PUSHMILL_HOST` and `$PUSHMILL_PORT`,
     in which `pushmill up` passes its options to its child processes, and these win over the file. Raises ConfigError.
     """
-    data = (data or default_data_dir()).absolute()
+    data = (data or get_default_data_dir()).absolute()
     source = path or data / "config.toml"
     if source.exists():
         try:
@@ -295,7 +289,7 @@ def load(data: Path | None = None, path: Path | None = None, **overrides: Any) -
         section, key = name.split("__")
         if isinstance(values := table.setdefault(section, {}), dict):  # otherwise from_table reports the error
             values[key] = value
-    return from_table(table, data, str(source))
+    return build_config(table, data, str(source))
 
 
 def _handed_on() -> dict[str, Any]:
@@ -305,12 +299,12 @@ def _handed_on() -> dict[str, Any]:
     return ({"server__host": host} if host else {}) | ({"server__port": int(port)} if port else {})
 
 
-def from_table(table: dict[str, Any], data: Path, source: str = "config.toml") -> Config:
+def build_config(table: dict[str, Any], data: Path, source: str = "config.toml") -> Config:
     config = Config(data=data)
     sections = {f.name for f in fields(Config)} - {"data"}
     for name, values in table.items():
         if name not in sections:
-            raise ConfigError(f"{source}: {unknown('section', name, sorted(sections))}")
+            raise ConfigError(f"{source}: {explain_unknown_name('section', name, sorted(sections))}")
         if not isinstance(values, dict):
             raise ConfigError(f"{source}: {name} must be a section, [{name}]")
         if name == "login":
@@ -342,7 +336,7 @@ def _section(default: Any, values: dict[str, Any], where: str) -> Any:
                 raise ConfigError(f"{where} has both {target} and {key}: remove one")
             given[target] = _read_secret(Path(str(value)), f"{where} {key}")
         else:
-            raise ConfigError(f"{where}: {unknown('key', key, sorted(hints))}")
+            raise ConfigError(f"{where}: {explain_unknown_name('key', key, sorted(hints))}")
     return replace(default, **given)
 
 
@@ -353,12 +347,12 @@ def _read_secret(path: Path, where: str) -> str:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def size(text: str, where: str) -> Size:
+def parse_size(text: str, where: str) -> Size:
     """Parse a number or text such as "10 GiB" as bytes. Raises ConfigError that names `where`."""
     return Size(_quantity(text, SIZE_UNITS, "10 GiB", where))
 
 
-def duration(text: str, where: str) -> Seconds:
+def parse_duration(text: str, where: str) -> Seconds:
     """Parse a number or text such as "90 d" as seconds. Raises ConfigError that names `where`."""
     return Seconds(_quantity(text, DURATION_UNITS, "90 d", where))
 

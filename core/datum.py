@@ -13,17 +13,17 @@ ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 NAME_CHARACTERS = 1024
 SIDECAR = ".metadata.json"  # suffix to the name of another output
 SIDECAR_OF_ALL = "valohai.metadata.jsonl"
-NAME_ENCODED = 7000  # in a URL, where servers and proxies accept about 8,000 bytes
+NAME_ENCODED = 7000  # longest encoded name: servers and proxies accept URLs of about 8,000 bytes
 
 
-def alias_problem(name: str) -> str:
+def find_alias_problem(name: str) -> str:
     """Return why an alias cannot have this name, "" if it can. A UUID would hide the file that has it."""
     if not ALIAS.fullmatch(name) or URL.fullmatch(f"{SCHEME}://{name}"):
         return "use 1 to 128 letters, digits, '.', '_' and '-', a letter or digit first, and no UUID"
     return ""
 
 
-def name_problem(name: str) -> str:
+def find_name_problem(name: str) -> str:
     """Return why an output cannot have this name, "" if it can.
 
     The server never uses the name as a path, but clients create files from it.
@@ -40,14 +40,14 @@ def is_sidecar(name: str, names: Container[str]) -> bool:
     return name == SIDECAR_OF_ALL or (name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in names)
 
 
-def datum_url(uuid: str) -> str:
+def make_datum_url(uuid: str) -> str:
     return f"{SCHEME}://{uuid}"
 
 
 def parse_alias_url(url: str) -> str | None:
     """Return the alias in a `datum://` URL; None for a URL with a uuid, and for any other text."""
     scheme, separator, name = url.partition("://")
-    return name if separator and scheme.lower() == SCHEME and not alias_problem(name) else None
+    return name if separator and scheme.lower() == SCHEME and not find_alias_problem(name) else None
 
 
 def parse_datum_url(url: str) -> str | None:

@@ -67,7 +67,7 @@ class TooMany(PushmillError):
 class Problem(str):
     """A sentence about one field of a request: `field` as in the API, such as "parameters", and `name` within it.
 
-    `code` is for programs. A text like any other where fields do not matter.
+    `code` is for programs. It is the sentence as a str, for code that does not care about fields.
     """
 
     field: str

@@ -15,9 +15,9 @@ class Group:
     """What tasks and pipelines have in common.
 
     `config` contains the items of valohai.yaml that the group needs, as they were at creation. `parameters` are given
-    values. `environment` overrides that of the steps. `ending` is the state that the group gets once its executions have
-    ended, if that is decided already; no more are created then. `message` is the reason of `ending` or of the final state.
-    `origin`, `client` and `changed` are as for an execution.
+    values. `environment` overrides that of the steps. `ending` is the state that the group will get, once that is
+    decided: no more executions are created, and the group ends when all have ended. `message` is the reason of `ending`
+    or of the final state. `origin`, `client` and `changed` are as for an execution.
     """
 
     id: int
@@ -51,7 +51,7 @@ class Group:
 
     @property
     def status(self) -> str:
-        return group_status(self.state, self.stop_requested_at)
+        return compute_group_status(self.state, self.stop_requested_at)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +79,9 @@ class Pipeline(Group):
 class PipelineNode:
     """A node; `kind` is "execution" or "task". `message` is the reason of its final state, or what it waits for.
 
-    It waits for approval from `approval_asked_at` until `approved_at`. `retries` counts how often it was restarted. A
-    `skipped` node was stopped before it started. One with `source_id` has the run of that node of an earlier pipeline.
+    It waits for approval from `approval_asked_at` until `approved_at`; both are None again once it has started, since
+    it may need a second approval to complete. `retries` counts how often it was restarted. A `skipped` node was stopped
+    before it started. One with `source_id` has the run of that node of an earlier pipeline.
     """
 
     id: int
@@ -101,6 +102,6 @@ class PipelineNode:
     source_id: int | None = None
 
 
-def group_status(state: State, stop_requested_at: str | None) -> str:
+def compute_group_status(state: State, stop_requested_at: str | None) -> str:
     """Return the state of a task or pipeline as shown by the API: `stopping` from a stop request until its end."""
     return "stopping" if stop_requested_at and state in UNFINISHED else str(state)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def held(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+def hold(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[bool]:
     """Hold the lock file `path` for the block; it and its directory are created if missing.
 
     Yields True; without `wait`, yields False if the lock is not free.

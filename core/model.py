@@ -1,4 +1,7 @@
-"""Data types shared by server, runner and hooks, as frozen dataclasses. `id` is a row number, `uuid` the public id."""
+"""The model of the server, which the forges know too, as frozen dataclasses. `id` is a row number, `uuid` the public id.
+
+A runner knows executions only by `core.wire`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def is_zero(sha: str) -> bool:
     return set(sha) == ZERO_SHA_CHARS
 
 
-def short_ref(ref: str) -> str:
+def shorten_ref(ref: str) -> str:
     """Return the short form of a full ref: `main` for a branch or a tag, otherwise everything after refs/."""
     folder = next((folder for folder in ("refs/heads/", "refs/tags/", "refs/") if ref.startswith(folder)), "")
     return ref.removeprefix(folder)

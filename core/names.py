@@ -14,14 +14,14 @@ UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 RUNNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62})")
 USER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 ENVIRONMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
-NAMES_OF_GIT = (b".git", b"git~1")  # of files, in lower case; git~1 is the short name of .git on some file systems
-MAX_KNOWN = 200  # names that are compared with an unknown one
+NAMES_OF_GIT = (b".git", b"git~1")  # reserved, in lower case; git~1 is the short name of .git on some file systems
+MAX_KNOWN = 200  # most names that are compared with an unknown one
 # git-check-ref-format(1): everything is allowed except what git itself rejects
 REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|\.lock(?:/|$)|/\.|\.$|/$")
 
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """Return that no `kind` has this name, with the known name that resembles it, or else the first known names."""
+def explain_unknown_name(kind: str, name: object, known: Iterable[str]) -> str:
+    """Return the sentence that no `kind` has this name, with the most similar known name, or else the first ones."""
     shown, names = str(name)[:80], list(known)[:MAX_KNOWN]
     near = get_close_matches(shown, [item[:80] for item in names], n=1)
     way_out = f': did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names) or 'none'}"[:500]

@@ -17,14 +17,14 @@ from typing import BinaryIO
 
 from core.errors import InputTooLarge, InvalidInput
 from core.names import NAMES_OF_GIT
-from core.text import printable
-from core.units import size_text
+from core.text import make_printable
+from core.units import format_size
 
 GZIP = 16 + zlib.MAX_WBITS
 READ, CHUNK, BLOCK = 64 * 1024, 256 * 1024, tarfile.BLOCKSIZE
-HEADER_BYTES = 64 * 1024  # of one extended header, which contains a long name
+HEADER_BYTES = 64 * 1024  # most bytes of one extended header, which contains a long name
 HEADERS = 8  # extended headers before one member
-MEMBER_BYTES = 4 * 1024  # of headers and padding of one member, on average
+MEMBER_BYTES = 4 * 1024  # most bytes of headers and padding for each member, on average
 EXPANSION, FREE = 200, 64 * 1024**2  # source code compresses to a tenth; only beyond FREE bytes is the ratio checked
 PATH_BYTES, NAME_BYTES, DEPTH = 4095, 255, 200
 FILE, EXECUTABLE, LINK = b"100644", b"100755", b"120000"  # modes of git
@@ -60,7 +60,7 @@ class PackageEntry:
         return self.mode != LINK
 
 
-def entries(file: BinaryIO, packed: int, limits: PackageLimits) -> Iterator[PackageEntry]:
+def iterate_entries(file: BinaryIO, packed: int, limits: PackageLimits) -> Iterator[PackageEntry]:
     """Yield the files and links of a package of `packed` bytes. Raises InvalidInput, also after the last entry."""
     stream, names, left = _Unpacked(file, packed, limits), _Names(), limits.bytes
     for number, member in enumerate(_members(stream), 1):
@@ -299,8 +299,8 @@ def _check_text(name: bytes, shown: str) -> None:
 
 
 def _too_large(limits: PackageLimits) -> InputTooLarge:
-    return InputTooLarge(f"it unpacks to more than {size_text(limits.bytes)} ([limits] package_unpacked)")
+    return InputTooLarge(f"it unpacks to more than {format_size(limits.bytes)} ([limits] package_unpacked)")
 
 
 def _shown(name: bytes) -> str:
-    return f'"{printable(name.decode("utf-8", "replace"))[:200]}"'
+    return f'"{make_printable(name.decode("utf-8", "replace"))[:200]}"'

@@ -54,23 +54,23 @@ OF_SCOPE = {
 }
 
 
-def rights(role: Role | None, *, is_admin: bool) -> frozenset[Action]:
+def list_rights(role: Role | None, *, is_admin: bool) -> frozenset[Action]:
     """Return the actions that a user with this role may perform in a project. None means no role."""
     if is_admin:
         return frozenset(Action)
     return OF_EVERYBODY | (OF_ROLE[role] if role else frozenset())
 
 
-def in_scope(scopes: Collection[Scope], action: Action) -> bool:
+def is_in_scope(scopes: Collection[Scope], action: Action) -> bool:
     """Return whether a token with these scopes may be used for the action."""
     return any(action in OF_SCOPE[scope] for scope in scopes)
 
 
-def matrix() -> str:
+def format_table() -> str:
     """Return the table in Markdown, as in docs/people.md."""
-    roles = [("no role", rights(None, is_admin=False))]
-    roles += [(role.value, rights(role, is_admin=False)) for role in Role]
-    roles += [("server admin", rights(None, is_admin=True))]
+    roles = [("no role", list_rights(None, is_admin=False))]
+    roles += [(role.value, list_rights(role, is_admin=False)) for role in Role]
+    roles += [("server admin", list_rights(None, is_admin=True))]
     columns = [*roles, *((f"token *{scope.value}*", OF_SCOPE[scope]) for scope in Scope)]
     lines = [["to do", *(name for name, _ in columns)], ["---", *(":-:" for _ in columns)]]
     lines += [[MEANING[action], *("✓" if action in allowed else "" for _, allowed in columns)] for action in Action]

@@ -8,12 +8,12 @@ MIN_CHARACTERS = 6  # shorter texts appear in any log by chance
 LINE_ENDS = re.compile(r"[\r\n]+")  # as the runner splits lines
 
 
-def usable_secrets(value: str) -> str:
+def strip_secret(value: str) -> str:
     """Return the value without surrounding blanks, which programs strip; "" if it is too short to be masked."""
     return _enough(value.strip())
 
 
-def secret_lines(value: str) -> list[str]:
+def split_secret(value: str) -> list[str]:
     """Return the lines of a multi-line value, each without surrounding blanks; lines that are too short are omitted."""
     return [line for part in LINE_ENDS.split(value.strip()) if (line := _enough(part.strip()))]
 

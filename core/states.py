@@ -38,5 +38,5 @@ FINAL = frozenset({State.COMPLETE, State.ERROR, State.STOPPED})
 UNFINISHED = frozenset(State) - FINAL
 WAITING = frozenset({State.CREATED, State.QUEUED})  # not claimed by a runner
 OCCUPYING = frozenset({State.QUEUED, State.STARTED})  # counts against limits and capacity
-UNFINISHED_GROUP = frozenset({State.CREATED, State.STARTED})  # of tasks, pipelines and nodes, which do not queue
+UNFINISHED_GROUP = frozenset({State.CREATED, State.STARTED})  # states of tasks, pipelines and nodes, which do not queue
 MACHINE_LOST = frozenset({FailureReason.RUNNER_LOST, FailureReason.INTERRUPTED})

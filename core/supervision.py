@@ -16,7 +16,7 @@ from core.errors import PushmillError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_S = 0.02
-KILLED_S = 0.5  # for a killed process to disappear; one that hangs in the kernel does not
+KILLED_S = 0.5  # time for a killed process to disappear; one that hangs in the kernel does not
 
 
 class Process(Protocol):
@@ -102,17 +102,17 @@ class Supervised:
         return self._process.poll() if self._process else None
 
     def restart_if_due(self) -> bool:
-        """Restart the process if it has exited and its pause is over; return whether its exit is news."""
+        """Restart the process if it has exited and its pause is over; return whether it has just exited."""
         if self.exit_code() is None:
             return False
-        now, news = time.monotonic(), self._due is None
+        now, just_exited = time.monotonic(), self._due is None
         if self._due is None:
             longer = min(self._backoff.longest_s, max(self._backoff.first_s, 2 * self.pause_s))
             self.pause_s = longer if now - self._started_at <= self._backoff.young_s else self._backoff.settled_s
             self._due = now + self.pause_s
         if now >= self._due:
             self.start()
-        return news
+        return just_exited
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal if the process runs; SIGKILL also to everything that it started, if it leads a session."""

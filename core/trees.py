@@ -16,9 +16,9 @@ from pathlib import Path
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 AS_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-REMOVE_S = 120.0  # per removal, which can be repeated: a process that still writes must not occupy a slot
+REMOVE_S = 120.0  # time limit of a removal, which can be repeated: a process that still writes must not occupy a slot
 ROUNDS = 5  # attempts if directories are moved during the walk
-BATCH = 1000  # names of one directory in memory
+BATCH = 1000  # names of one directory that are held in memory
 
 
 def remove(path: Path, limit_s: float = REMOVE_S) -> bool:
@@ -39,7 +39,7 @@ def remove(path: Path, limit_s: float = REMOVE_S) -> bool:
     return False
 
 
-def size(path: Path) -> int:
+def measure_size(path: Path) -> int:
     """Return the disk usage in bytes of a directory's content. Entries that vanish or cannot be opened count as 0."""
     total = 0
     with contextlib.suppress(OSError), contextlib.closing(_Cursor(path)) as cursor:

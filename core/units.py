@@ -7,7 +7,7 @@ import math
 UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
-def size_text(count: int) -> str:
+def format_size(count: int) -> str:
     """Format bytes in IEC units with three significant digits, such as "1.25 MiB"."""
     if count < 1024:
         return f"{max(0, count)} B"
@@ -16,7 +16,7 @@ def size_text(count: int) -> str:
     return f"{amount:.{max(0, 2 - int(math.log10(amount)))}f} {UNITS[power - 1]}"
 
 
-def duration_text(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a measured duration in at most two units: "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
     seconds = max(0.0, seconds)
     if seconds < 9.95:
@@ -29,7 +29,7 @@ def duration_text(seconds: float) -> str:
     return f"{whole} s"
 
 
-def limit_text(seconds: float) -> str:
+def format_limit(seconds: float) -> str:
     """Format a configured duration without rounding, in the units of the configuration: "0.5 s", "1 h 30 min"."""
     if seconds < 60:
         return f"{seconds:g} s"

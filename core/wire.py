@@ -3,9 +3,9 @@
 Every call carries `Authorization: Token <runner token>`; calls about one execution also carry its attempt, so that a
 runner that has lost the lease gets 409 and lets go. Unknown keys are ignored, missing ones are an error.
 
-A claim takes a queued execution; with `resume` true it returns the spec of a started one to its holder again.
-A preview is an unfinished line, which the next one replaces. `stage_s` are the seconds that each of PREPARING took; they
-run at the same time.
+A claim takes a queued execution; with `resume` true it returns the spec of a started one to its holder again. A preview
+is an unfinished line, which the next one replaces. `stage_s` are the seconds that each of PREPARING took; they run at
+the same time.
 
     POST heartbeat                           RunnerReport            → RunnerOrders
     POST executions/<uuid>/claim             {attempt, resume}       → ExecutionSpec | 409
@@ -30,7 +30,7 @@ from typing import Any, Self, TypeVar
 
 from core.errors import InvalidInput
 
-# delimit what a step's script writes to its output streams between two commands (web.config.steps.script)
+# delimit what a step's script writes to its output streams between two commands (web.config.steps.shell_script)
 MARK_BEGIN, MARK_END = "\x02pushmill ", "\x03\n"
 JOB = "runner.jobs.execute"  # the only function that a runner's queue may name; arguments: execution uuid, attempt
 STREAMS = ("stdout", "stderr", "status")
@@ -40,7 +40,7 @@ PREPARING = ("pull", "checkout", "inputs")  # stages before the container starts
 Amount = TypeVar("Amount", int, float)
 
 
-def stricter_limit(one: Amount, other: Amount) -> Amount:
+def choose_stricter_limit(one: Amount, other: Amount) -> Amount:
     """Return the smaller of two limits; 0 means no limit."""
     return min(one, other) if one and other else one or other
 

@@ -31,7 +31,7 @@ def write_settings(repository: Path, url: str, secret: bytes) -> Path:
     folder = repository / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o2770 if shared else 0o700)
-    inner, outer = signatures.hmac_pads(secret)
+    inner, outer = signatures.compute_hmac_pads(secret)
     for name, content in (("ipad", inner), ("opad", outer), ("url", f"{url}\n".encode())):
         _replace(folder / name, content, 0o640 if shared else 0o600)
     return folder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core import git, names, trees
 from core.errors import ExecutionFailed, GitError, InvalidInput
-from core.locks import held
+from core.locks import hold
 from core.states import FailureReason
 from runner.state_dir import read_json, write_json
 
@@ -24,17 +24,17 @@ USERNAME = "runner"
 TEMPORARY = ".new-"
 
 
-def lock_of(cache_dir: Path) -> Path:
+def get_lock_path(cache_dir: Path) -> Path:
     """Lock file, held shared to mark a tree as used and exclusively by the cleanup to check marks and move trees."""
     return cache_dir / "lock"
 
 
-def repository_lock_of(cache_dir: Path, project: str) -> Path:
+def get_repository_lock_path(cache_dir: Path, project: str) -> Path:
     """Lock file, held shared while the project's cache repository is in use or a tree is exported from it."""
     return cache_dir / "git" / f"{project}.lock"
 
 
-def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
+def get_tree_path(cache_dir: Path, project: str, sha: str) -> Path:
     """The path of a commit's tree, whether or not it exists. Raises ExecutionFailed for invalid names."""
     try:
         return cache_dir / "trees" / names.check_project(project) / names.check_sha(sha)
@@ -44,14 +44,14 @@ def tree_of(cache_dir: Path, project: str, sha: str) -> Path:
         ) from None
 
 
-def use(cache_dir: Path, tree: Path, mark: Path) -> None:
+def mark_used(cache_dir: Path, tree: Path, mark: Path) -> None:
     """Mark a tree as used by creating the symbolic link `mark`. Call this before `prepare`; the tree need not exist.
 
     If a lower layer is removed under a mount, the repository becomes empty without an error. With the mark created
     first, the cleanup has either already moved the tree away, and `prepare` creates it again, or it sees the mark and
     keeps the tree.
     """
-    with held(lock_of(cache_dir), shared=True):
+    with hold(get_lock_path(cache_dir), shared=True):
         mark.unlink(missing_ok=True)
         mark.symlink_to(tree)
 
@@ -65,7 +65,7 @@ def prepare(
     The tree is immutable: mount it, never write to it. Its modification time is the time of its last use. Several
     processes may prepare the same commit at once. Raises ExecutionFailed.
     """
-    tree = tree_of(cache_dir, project, sha)
+    tree = get_tree_path(cache_dir, project, sha)
     try:
         if not _is_there(tree):
             with _repository(cache_dir, project) as repository:
@@ -79,7 +79,7 @@ def prepare(
     return tree
 
 
-def notes(tree: Path) -> list[str]:
+def read_notes(tree: Path) -> list[str]:
     """Sentences to show whenever the tree is used: which of its paths are incomplete, and why."""
     found: list[str] = read_json(_notes_of(tree)) or []
     return found
@@ -112,8 +112,8 @@ def _is_there(tree: Path) -> bool:
 def _repository(cache_dir: Path, project: str) -> Iterator[Path]:
     """Yield the project's cache repository, locked for the block. Its modification time is the time of its last use."""
     repository = cache_dir / "git" / f"{project}.git"
-    with held(repository_lock_of(cache_dir, project), shared=True):
-        with held(cache_dir / "init.lock"):
+    with hold(get_repository_lock_path(cache_dir, project), shared=True):
+        with hold(cache_dir / "init.lock"):
             git.init_mirror(repository)
         os.utime(repository)
         yield repository

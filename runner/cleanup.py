@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import trees
-from core.locks import held
-from core.units import size_text
+from core.locks import hold
+from core.units import format_size
 from runner import checkout, quarantine, sandbox
 from runner.containers import firewall, images
-from runner.host import Host, free_disk, protect
+from runner.host import Host, get_free_disk, protect
 from runner.inputs import cache
 from runner.state_dir import locked, read_json, write_json
 
@@ -35,14 +35,14 @@ PRESSED_IMAGE_AGE_S = 86_400.0  # when the disk is full, images unused for this 
 
 def clean(host: Host) -> None:
     """Remove everything that is due, unless another process is already doing so."""
-    with held(host.directory / "cleanup.lock", wait=False) as ours:
+    with hold(host.directory / "cleanup.lock", wait=False) as ours:
         if ours:
             _Cleanup(host, pressed=False).run()
 
 
 def make_room(host: Host) -> None:
     """Clean up on a disk with less than min_free_disk: least recently used files go until that much is free."""
-    with held(host.directory / "cleanup.lock"):
+    with hold(host.directory / "cleanup.lock"):
         if _is_short(host):  # otherwise the cleanup that we waited for has freed enough
             _Cleanup(host, pressed=True).run()
 
@@ -55,7 +55,7 @@ def remove_containers(host: Host, execution: str) -> None:
 
 
 def _is_short(host: Host) -> bool:
-    return free_disk(host.directory) < host.settings.min_free_disk
+    return get_free_disk(host.directory) < host.settings.min_free_disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class _Cleanup:
                 log.exception("cleanup: %s", part.__name__.strip("_"))
         if self._removed:
             what = ", ".join(f"{name} ({count})" for name, count in self._removed.items())
-            log.info("cleanup removed %s: %s", what, size_text(self._bytes))
+            log.info("cleanup removed %s: %s", what, format_size(self._bytes))
 
     def _note(self, what: str, size: int = 0, count: int = 1) -> None:
         if count:
@@ -128,7 +128,7 @@ class _Cleanup:
                     continue
                 with locked(directory) as ours:
                     if ours:
-                        size = trees.size(directory)
+                        size = trees.measure_size(directory)
                         remove_containers(self._host, directory.name)
                         quarantine.remove(self._host.directory, directory)
                         self._note("execution directories", size)
@@ -156,14 +156,14 @@ class _Cleanup:
         for tree in [tree for project in _entries(self._cache / "trees") for tree in _entries(project)]:
             if not tree.name.startswith("."):
                 name = _name(tree)
-                size = sizes[name] = before[name] if name in before else trees.size(tree)
+                size = sizes[name] = before[name] if name in before else trees.measure_size(tree)
                 take = self._tree_remover(tree, mounted)
                 yield _Cached(what="commits", path=tree, used_at=tree.stat().st_mtime, size=size, remove=take)
         write_json(file, sizes)
 
     def _tree_remover(self, tree: Path, mounted: set[str]) -> Callable[[], bool]:
         def take() -> bool:
-            with held(checkout.lock_of(self._cache)):  # nobody creates a mark meanwhile, see checkout.use
+            with hold(checkout.get_lock_path(self._cache)):  # nobody creates a mark meanwhile, see checkout.mark_used
                 if _name(tree) in mounted | _marked(self._host.executions):
                     return False
                 aside = self._set_aside(tree)
@@ -177,12 +177,12 @@ class _Cleanup:
         for path in _entries(self._cache / "git"):
             if path.suffix == ".git":
                 take = self._repository_remover(path)
-                used_at, size = path.stat().st_mtime, trees.size(path)
+                used_at, size = path.stat().st_mtime, trees.measure_size(path)
                 yield _Cached(what="git caches", path=path, used_at=used_at, size=size, remove=take)
 
     def _repository_remover(self, path: Path) -> Callable[[], bool]:
         def take() -> bool:
-            with held(checkout.repository_lock_of(self._cache, path.stem), wait=False) as free:
+            with hold(checkout.get_repository_lock_path(self._cache, path.stem), wait=False) as free:
                 if not free:
                     return False
                 aside = self._set_aside(path)
@@ -213,10 +213,10 @@ class _Cleanup:
     def _temporaries(self) -> None:
         """Remove partial trees of projects whose repository is not in use, and partial inputs unchanged for a day."""
         for project in _entries(self._cache / "trees"):
-            with held(checkout.repository_lock_of(self._cache, project.name), wait=False) as free:
+            with hold(checkout.get_repository_lock_path(self._cache, project.name), wait=False) as free:
                 aside = [self._set_aside(tree) for tree in project.glob(f"{checkout.TEMPORARY}*")] if free else []
             for place in aside:
-                self._note("half trees", trees.size(place))
+                self._note("half trees", trees.measure_size(place))
                 quarantine.remove(self._host.directory, place)
         for file in (self._cache / "inputs").glob(f"{cache.TEMPORARY}*"):
             with contextlib.suppress(FileNotFoundError):
@@ -269,7 +269,7 @@ def _name(tree: Path) -> str:
 
 
 def _marked(executions: Path) -> set[str]:
-    """The names of the trees that executions have marked as used, see checkout.use."""
+    """The names of the trees that executions have marked as used, see checkout.mark_used."""
     marked = set()
     for directory in _entries(executions):
         with contextlib.suppress(FileNotFoundError):

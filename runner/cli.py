@@ -26,9 +26,9 @@ from core.supervision import Backoff, Forked, Supervised, unblock_stop_signals
 from runner import cleanup, quarantine, sandbox
 from runner.containers import mounts
 from runner.containers.engine import Engine
-from runner.containers.gpus import Watch
+from runner.containers.gpus import GpuWatch
 from runner.heartbeat import Heartbeat
-from runner.host import Host, firewall_problem, free_disk, memory_bytes, protect
+from runner.host import Host, get_free_disk, get_memory_bytes, protect, read_firewall_problem
 from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
 from runner.slot import run_slot
@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TICK_S = 0.2
-CLEANUP_S = 600.0  # from one cleanup to the next; a cleanup that takes longer is killed
+CLEANUP_S = 600.0  # time from one cleanup to the next; a cleanup that takes longer is killed
 LOWEST_PRIORITY = 19
-STOP_S = 4.0  # for the slots to exit, then they are killed
+STOP_S = 4.0  # time for the slots to exit before they are killed
 BACKOFF = Backoff(young_s=1.0, settled_s=0.0, first_s=1.0, longest_s=4.0)  # Docker or Redis may be back soon
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -95,7 +95,7 @@ class Supervisor:
         self._runner_id = _runner_id(config.runner_dir / "id")
         self._reporter = Reporter(self._server_url, self._token)
         self._info = _info(config)
-        self._gpus = Watch(config.runner_dir, _why_no_gpus)
+        self._gpus = GpuWatch(config.runner_dir, _why_no_gpus)
         self._slots: list[Supervised] = []
         self._stopping = False
         self._heartbeat = Heartbeat(self._reporter, config.runner.name, config.runner_dir / "executions")
@@ -150,7 +150,7 @@ class Supervisor:
         self._reporter.close()
         host = self._host()
         if self._config.runner.network_sandbox and host.engine.sandboxes.available:
-            ready = ReadySandbox(host.engine, host.runner_id, host.directory, self._config.runner)
+            ready = ReadySandbox(host.engine, host.runner_id, host.directory, host.network)
             host = replace(host, ready_sandbox=ready)
         run_slot(self._config, host, self._redis_url)
 
@@ -184,7 +184,7 @@ class Supervisor:
         inventory = self._gpus.inventory
         self._info |= {
             "load": os.getloadavg()[0],
-            "free_disk_bytes": free_disk(self._config.runner_dir),
+            "free_disk_bytes": get_free_disk(self._config.runner_dir),
             "driver_version": inventory.driver_version,
             "gpus": [asdict(gpu) for gpu in inventory.gpus],
             "problems": [*inventory.problems, *self._problems()],
@@ -193,8 +193,8 @@ class Supervisor:
 
     def _problems(self) -> list[str]:
         directory = self._config.runner_dir
-        firewall = [problem] if (problem := firewall_problem(directory)) else []
-        return [*firewall, *quarantine.problems(directory), *self._slot_problems()]
+        firewall = [problem] if (problem := read_firewall_problem(directory)) else []
+        return [*firewall, *quarantine.list_problems(directory), *self._slot_problems()]
 
     def _slot_problems(self) -> list[str]:
         dying = sum(slot.pause_s >= BACKOFF.longest_s for slot in self._slots)
@@ -216,7 +216,7 @@ def _info(config: Config) -> dict[str, Any]:
         "version": importlib.metadata.version("pushmill"),
         "docker_version": engine.version,
         "cpu_count": os.cpu_count(),
-        "memory_bytes": memory_bytes(),
+        "memory_bytes": get_memory_bytes(),
     }
     engine.close()
     return facts

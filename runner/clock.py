@@ -10,10 +10,10 @@ import threading
 import time
 
 CLOSE_US = 1_000_000  # smaller differences between the two clocks are ignored
-ANSWER_S = 1.0  # to wait for the server's time before this machine's clock is used
+ANSWER_S = 1.0  # time to wait for the server's clock before this machine's clock is used
 
 
-def steady() -> float:
+def get_uptime() -> float:
     """Seconds since the machine booted; independent of the system time and the same in every process."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import RunnerConfig
-from core.locks import held
+from core.locks import hold
 from runner.containers import firewall
 from runner.containers.engine import Engine
 from runner.containers.gpus import Gpu
@@ -47,11 +47,11 @@ class Host:
         return self.directory / "cache"
 
 
-def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
+def describe_runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
     """Return the content of runtime.json for an execution with these devices."""
     return {
         "cpu_count": os.cpu_count(),
-        "memory_bytes": memory_bytes(),
+        "memory_bytes": get_memory_bytes(),
         "gpus": [asdict(gpu) for gpu in gpus],
         "docker_version": host.engine.version,
         "worker": {"id": host.runner_id, "name": host.settings.name},
@@ -61,31 +61,31 @@ def runtime(host: Host, gpus: Sequence[Gpu] = ()) -> dict[str, Any]:
 def protect(directory: Path, network: Network, settings: RunnerConfig) -> str:
     """Install the firewall rules of the containers' network.
 
-    Returns the problem as a sentence, or "", and stores it for `firewall_problem`.
+    Returns the problem as a sentence, or "", and stores it for `read_firewall_problem`.
     """
     policy = firewall.Policy(
         bridge=network.bridge,
         relay=network.gateway,
         relay_ports=settings.relay_port_range,
         host_ports=settings.host_ports,
-        name_servers=firewall.name_servers(),
+        name_servers=firewall.list_name_servers(),
     )
-    with held(directory / "firewall.lock"):
+    with hold(directory / "firewall.lock"):
         problem = firewall.protect(policy)
-        if problem != firewall_problem(directory):
+        if problem != read_firewall_problem(directory):
             write_json(directory / "firewall.json", problem)
     return problem
 
 
-def firewall_problem(directory: Path) -> str:
+def read_firewall_problem(directory: Path) -> str:
     """The latest problem that `protect` found in any process of this runner, "" if there is none."""
     return str(read_json(directory / "firewall.json") or "")
 
 
-def memory_bytes() -> int:
+def get_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def free_disk(directory: Path) -> int:
+def get_free_disk(directory: Path) -> int:
     """Bytes that this process can still write below `directory`."""
     return shutil.disk_usage(directory).free

@@ -4,7 +4,11 @@
 # The script prints into named pipes, not into the files: `echo x >/dev/stderr` and `tee /dev/stderr` open by name
 # what they were given and would truncate a file. One cat per stream appends from its pipe to its file.
 # The script runs in the foreground, so that it gets every signal with its default action.
+#
+# Only this shell has /pushmill/alive open: the runner learns at once that it has exited. Docker says so only after it
+# has removed the container's network.
 
+exec 9<>/pushmill/alive # opening a pipe for both does not wait for a reader
 stopping=
 trap 'stopping=yes' TERM
 cats=
@@ -13,7 +17,7 @@ for stream in stdout stderr; do
         trap '' TERM INT HUP
         PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
         exec cat <"/pushmill/pipe.$stream" >>"/pushmill/$stream"
-    ) &
+    ) 9>&- &
     cats="$cats $!"
 done
 
@@ -24,7 +28,7 @@ case "$first" in
     '#!'*) set -- /pushmill/script ;;
     *) set -- "$shell" /pushmill/script ;;
 esac
-"$@" </dev/null >/pushmill/pipe.stdout 2>/pushmill/pipe.stderr
+"$@" </dev/null >/pushmill/pipe.stdout 2>/pushmill/pipe.stderr 9>&-
 code=$?
 
 # The kernel counts how often it refused this container a process or thread. No program is started to find out: it
@@ -46,7 +50,7 @@ if [ -z "$stopping" ]; then
         PATH="$PATH:/usr/local/bin:/usr/bin:/bin"
         sleep 2
         kill -KILL $cats
-    ) >/dev/null 2>&1 &
+    ) >/dev/null 2>&1 9>&- &
 fi
 trap '' TERM
 wait $cats

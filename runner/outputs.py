@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.text import printable
-from core.units import size_text
+from core.text import make_printable
+from core.units import format_size
 
 MAX_DEPTH = 100
-SHOWN = 300  # characters of a name
+SHOWN = 300  # most characters of a name in a message
 MAX_REMARKS = 50  # status lines about individual entries
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -73,7 +73,7 @@ class _Limits:
         if self._count + 1 > self._max_count:
             why = f"The limit of {self._max_count:,} output files ([limits] output_count) is reached"
         elif self._bytes + file.size > self._max_bytes:
-            why = f"The limit of {size_text(self._max_bytes)} of outputs ([limits] output_bytes) is reached"
+            why = f"The limit of {format_size(self._max_bytes)} of outputs ([limits] output_bytes) is reached"
         else:
             why = ""
         if why:
@@ -90,7 +90,7 @@ class _Limits:
         if not self._why:
             return
         files = "1 file is" if self._left_count == 1 else f"{self._left_count:,} files are"
-        message = f"{self._why}; {files} not kept ({size_text(self._left_bytes)})"
+        message = f"{self._why}; {files} not kept ({format_size(self._left_bytes)})"
         raise ExecutionFailed(FailureReason.OUTPUT, message)
 
 
@@ -103,7 +103,7 @@ class Remarks:
     def add(self, name: str, what: str) -> None:
         self._count += 1
         if self._count <= MAX_REMARKS:
-            self._status(f"{shown(name)} {what}; not kept")
+            self._status(f"{format_name(name)} {what}; not kept")
 
     def finish(self) -> None:
         if self._count > MAX_REMARKS:
@@ -176,9 +176,9 @@ def _name(parts: tuple[bytes, ...]) -> str:
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in decoded)
 
 
-def shown(name: str) -> str:
+def format_name(name: str) -> str:
     """The name of an output for a message: on one line, at most SHOWN characters."""
-    line = printable(name)
+    line = make_printable(name)
     return f"outputs/{line if len(line) <= SHOWN else line[:SHOWN] + '…'}"
 
 

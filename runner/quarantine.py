@@ -19,7 +19,7 @@ from core import trees
 log = logging.getLogger(__name__)
 
 NAME = "quarantine"
-MOST = 100  # directories; further ones stay where they are
+MOST = 100  # most directories in the quarantine; further ones stay where they are
 
 
 def remove(runner_directory: Path, path: Path) -> None:
@@ -49,7 +49,7 @@ def retry(runner_directory: Path) -> int:
     return sum(trees.remove(runner_directory / NAME / name) for name in _names(runner_directory))
 
 
-def problems(runner_directory: Path) -> list[str]:
+def list_problems(runner_directory: Path) -> list[str]:
     """One sentence for the runner's problems if any directories are quarantined, else none."""
     names = _names(runner_directory)
     if not names:

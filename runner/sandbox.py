@@ -1,13 +1,13 @@
 """The network sandbox that a slot keeps ready for its next execution, and who owns which sandbox.
 
-A slot makes a sandbox while it is idle or its container runs. The next execution takes it, is the only one that joins
-it, and removes it at its end. With `reuse_sandboxes`, one that is known to be as it was made goes back to its slot:
-its execution has sent no packet, so that nothing of it can be left. An execution that finds no sandbox gets a network
-of its own, which takes Docker longer.
+A slot makes a sandbox while it is idle. The next execution takes it, and at its end the slot renews its network
+namespace for the one after that; each namespace serves one execution. Where namespaces cannot be renewed, the execution
+removes the sandbox, and the slot makes another one while the container runs. An execution that finds no sandbox gets a
+network of its own, which takes Docker longer.
 
 A sandbox belongs to the process that locks the file of its name in `sandboxes`, or to the execution whose directory
 contains its name in `sandbox.json`. The file exists before the sandbox does, and an execution writes `sandbox.json`
-before the file is removed. So a sandbox that has neither belongs to nobody, and `remove_strays` removes it.
+before the file is removed. So a sandbox that has neither is a stray, which `remove_strays` removes.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ import os
 import threading
 import time
 import uuid
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core import locks
-from core.config import RunnerConfig
 from core.errors import PushmillError
+from runner.containers import namespaces
 from runner.containers.engine import Engine
+from runner.containers.namespaces import NotRenewable
 from runner.containers.sandboxes import Sandbox
+from runner.containers.specs import Network
 from runner.state_dir import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-FILE = "sandbox.json"
+FILE, ETC = "sandbox.json", "etc"
 YOUNG_S = 60.0  # age of a file that a process may have created without locking it yet
 MAKING_S = 1.5  # that a slot which is stopped waits for a sandbox that is being made: it would be a stray
 IDLE_S = 0.5  # after the last start of a container: until then a slot is likely to get its next execution
-LENT_S = 5.0  # between two checks whether the sandbox of the running execution can still be given back
 
 
 class ReadySandbox:
@@ -43,9 +44,8 @@ class ReadySandbox:
     A process runs one execution after the other: at most one sandbox is lent at a time.
     """
 
-    def __init__(self, engine: Engine, runner_id: str, directory: Path, settings: RunnerConfig) -> None:
-        self._engine, self._runner_id = engine, runner_id
-        self._network, self._reuse = settings.network, settings.reuse_sandboxes
+    def __init__(self, engine: Engine, runner_id: str, directory: Path, network: Network) -> None:
+        self._engine, self._runner_id, self._network = engine, runner_id, network
         self._directory = directory / "sandboxes"
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -53,12 +53,15 @@ class ReadySandbox:
         self._idle = threading.Event()  # clear while a sandbox is being made
         self._idle.set()
         self._ready: tuple[Sandbox, int] | None = None  # with the descriptor of the locked file
-        self._lent: Sandbox | None = None  # that may be given back
+        self._lent: Sandbox | None = None  # that will be given back
+        self._renewable = True  # until the machine proves the contrary
+        if why := namespaces.explain_obstacle(network):
+            log.info("each execution needs a new network sandbox: %s", why)
 
     def prepare_soon(self, delay_s: float = IDLE_S) -> None:
         """Make a sandbox after `delay_s`, unless one is ready by then or `take` is called before.
 
-        While a sandbox that may be given back is unused, none is made.
+        None is made while one is lent that will be given back.
         """
         with self._lock:
             self._cancel()
@@ -71,23 +74,30 @@ class ReadySandbox:
         with self._lock:
             self._cancel()
             ready, self._ready = self._ready, None
+            self._lent = ready[0] if ready is not None and ready[0].namespace is not None else None
         if ready is None:
             return None
         sandbox, descriptor = ready
-        write_json(directory / FILE, asdict(sandbox))
+        (directory / ETC).mkdir(exist_ok=True)
+        for name, text in sandbox.files.items():
+            (directory / ETC / name).write_text(text, encoding="utf-8")
+            (directory / ETC / name).chmod(0o644)
+        write_json(directory / FILE, {"name": sandbox.name, "addresses": sandbox.addresses})
         self._disown(sandbox.name, descriptor)
-        self._lent = sandbox if self._reuse else None
         return sandbox
 
     def give_back(self, directory: Path) -> None:
-        """Keep the sandbox that was lent to the execution with this directory, if it is unused.
+        """Renew and keep the sandbox that was lent to the execution with this directory.
 
-        The execution's container has ended. Does nothing without `reuse_sandboxes`.
+        Processes of the execution that still run lose their network. Does nothing if none was lent; a sandbox that
+        cannot be kept stays with the execution, which removes it.
         """
-        lent, self._lent = self._lent, None
-        if lent is None or lent != taken(directory):
+        lent, taken = self._lent, load_sandbox(directory)
+        if lent is None:
             return
-        if lent.is_unused() and self._keep(lent):
+        kept = taken is not None and taken.name == lent.name and self._renew(lent)
+        self._lent = None  # not before: until then no other one is made
+        if kept:
             (directory / FILE).unlink()
         else:
             self.prepare_soon()
@@ -109,12 +119,8 @@ class ReadySandbox:
             self._timer = None
 
     def _prepare(self) -> None:
-        lent = self._lent
-        if lent is not None and lent.is_unused():
-            self.prepare_soon(LENT_S)
-            return
         with self._lock:
-            if self._closed or self._ready is not None or not self._idle.is_set():
+            if self._closed or self._lent is not None or self._ready is not None or not self._idle.is_set():
                 return
             self._idle.clear()
         made = None
@@ -129,21 +135,30 @@ class ReadySandbox:
 
     def _make(self) -> tuple[Sandbox, int]:
         name = f"pushmill-sandbox-{uuid.uuid4().hex}"
+        renewable = self._renewable and not namespaces.explain_obstacle(self._network)
         descriptor = self._own(name)
         try:
-            return self._engine.sandboxes.start(name, self._runner_id, self._network), descriptor
+            made = self._engine.sandboxes.start(name, self._runner_id, self._network.name, renewable=renewable)
+            return made, descriptor
         except PushmillError:
             self._engine.remove(name)
             self._disown(name, descriptor)
             raise
 
-    def _keep(self, sandbox: Sandbox) -> bool:
-        descriptor = self._own(sandbox.name)
+    def _renew(self, sandbox: Sandbox) -> bool:
+        """Renew a sandbox and keep it ready; returns whether that succeeded."""
+        try:
+            renewed = sandbox.renewed()
+            descriptor = self._own(sandbox.name)
+        except (PushmillError, OSError) as error:
+            self._renewable = not isinstance(error, NotRenewable)
+            log.warning("%s", error)
+            return False
         with self._lock:
             keep = self._ready is None and self._idle.is_set() and not self._closed
             if keep:
                 self._cancel()
-                self._ready = sandbox, descriptor
+                self._ready = renewed, descriptor
         if not keep:
             self._disown(sandbox.name, descriptor)
         return keep
@@ -160,15 +175,25 @@ class ReadySandbox:
         os.close(descriptor)
 
 
-def taken(directory: Path) -> Sandbox | None:
+@contextmanager
+def lending(ready: ReadySandbox | None, directory: Path) -> Iterator[None]:
+    """Give back, after the block, the sandbox that the execution with this directory has taken in it."""
+    try:
+        yield
+    finally:
+        if ready is not None:
+            ready.give_back(directory)
+
+
+def load_sandbox(directory: Path) -> Sandbox | None:
     """Return the sandbox that the execution with this directory has taken, if any."""
     found = read_json(directory / FILE)
-    return Sandbox(**found) if found else None
+    return Sandbox(name=found["name"], addresses=found["addresses"]) if found else None
 
 
 def give_up(engine: Engine, directory: Path) -> None:
     """Remove the sandbox of an execution in the background, once its container is gone; a stray if that fails."""
-    sandbox = taken(directory)
+    sandbox = load_sandbox(directory)
     if sandbox is not None:
         (directory / FILE).unlink(missing_ok=True)
         threading.Thread(target=engine.remove, args=(sandbox.name,), name="sandbox", daemon=True).start()
@@ -200,4 +225,4 @@ def _is_locked(path: Path) -> bool:
 
 
 def _is_taken(executions: Path, name: str) -> bool:
-    return any((found := taken(path.parent)) and found.name == name for path in executions.glob(f"*/{FILE}"))
+    return any((found := load_sandbox(path.parent)) and found.name == name for path in executions.glob(f"*/{FILE}"))

@@ -41,7 +41,7 @@ MaskedLines = NewType("MaskedLines", bytes)  # whole lines without secrets
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 5.0
 CHUNK = 256 * 1024
-PREVIEW_BYTES = 4096  # shown of an unfinished line
+PREVIEW_BYTES = 4096  # most bytes of an unfinished line that are shown
 TIMEOUT = urllib3.Timeout(connect=5, read=60)
 HEARTBEAT_TIMEOUT = urllib3.Timeout(total=3)  # short, because a heartbeat in progress delays the end of a runner
 # A broken link leaves connections on which no response would ever arrive: tcp(7). Sent data must be acknowledged within
@@ -297,7 +297,7 @@ class Reporter:
                     yield chunk[skip:]
                     skip = max(0, skip - len(chunk))
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"the server at {self._base} broke off: {error}") from None
+            raise Unavailable(f"the connection to the server at {self._base} broke: {error}") from None
 
 
 OCTETS = {"Content-Type": "application/octet-stream"}

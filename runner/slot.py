@@ -13,7 +13,6 @@ import time
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -36,10 +35,10 @@ from runner.host import Host
 log = logging.getLogger(__name__)
 
 SERIALIZER = "json"
-READ_S = 5  # of one blocking read: a lost connection is noticed slightly later than this
+READ_S = 5  # time of one blocking read: a lost connection is noticed slightly later than this
 WORKER_TTL_S = READ_S + 15  # RQ subtracts 15 s for its reads
-PATIENCE_S = 2.0  # for a response of Redis
-RETRY_S = 1.0  # until the next connection attempt
+PATIENCE_S = 2.0  # time for a response of Redis
+RETRY_S = 1.0  # pause before the next attempt to connect
 KEEPALIVE = {
     socket.TCP_KEEPIDLE: 15,
     socket.TCP_KEEPINTVL: 5,
@@ -55,12 +54,12 @@ def run_slot(config: Config, host: Host, redis_url: str) -> None:
     if host.ready_sandbox is not None:
         host.ready_sandbox.prepare_soon(0.0)
     contact = Contact()
-    logging.getLogger("rq.worker").addFilter(contact.heard)
+    logging.getLogger("rq.worker").addFilter(contact.replace_message)
     while True:
         try:
             serve(config.runner.name, redis_url, contact)
         except RedisError as error:
-            contact.lost(error)
+            contact.report_error(error)
         time.sleep(RETRY_S)
 
 
@@ -70,7 +69,7 @@ def serve(name: str, redis_url: str, contact: Contact) -> None:
         queue = SlotQueue(f"runner-{name}", connection=connection, serializer=SERIALIZER)
         worker = SlotWorker(
             [queue],
-            name=f"runner-{name}-{uuid.uuid4().hex}",  # of fixed length: the server's ACL depends on it
+            name=f"runner-{name}-{uuid.uuid4().hex}",
             connection=connection,
             queue_class=SlotQueue,
             serializer=SERIALIZER,
@@ -94,7 +93,7 @@ class Contact:
     def __init__(self) -> None:
         self._trouble: type[RedisError] | None = None
 
-    def lost(self, error: RedisError) -> None:
+    def report_error(self, error: RedisError) -> None:
         kind = AuthenticationError if isinstance(error, AuthenticationError) else RedisError
         if kind is AuthenticationError and self._trouble is not kind:
             log.warning("Redis refuses this runner: %s; has it just started? Else [redis] url is an old one", error)
@@ -102,15 +101,15 @@ class Contact:
             log.warning("Redis is unavailable, no job is taken: %s", error)
         self._trouble = kind
 
-    def heard(self, record: logging.LogRecord) -> bool:
-        """Log filter that replaces RQ's messages about Redis, one per failed read and some a page long, by `lost`."""
+    def replace_message(self, record: logging.LogRecord) -> bool:
+        """Replace RQ's messages about Redis, one per failed read and some a page long; a filter of its logger."""
         raised = record.exc_info[1] if record.exc_info else None
         error = next((value for value in (raised, *(record.args or ())) if isinstance(value, RedisError)), None)
         if error is not None:
-            self.lost(error)
+            self.report_error(error)
         return error is None
 
-    def made(self) -> None:
+    def report_success(self) -> None:
         if self._trouble is not None:
             log.warning("Redis is back")
         self._trouble = None
@@ -157,7 +156,7 @@ class SlotWorker(SimpleWorker):
         return READ_S + PATIENCE_S
 
     def execute_job(self, job: Job, queue: Queue) -> None:  # noqa: ARG002
-        if why := refusal(job):
+        if why := explain_refusal(job):
             log.error("job %s is refused: %s", job.id, why)
         else:
             _run(job)
@@ -165,28 +164,24 @@ class SlotWorker(SimpleWorker):
             self.connection.delete(job.key)
 
     def register_birth(self) -> None:
-        """Store a hash that expires by itself, for people who inspect Redis; RQ's lists of workers are not updated."""
+        """Keep nothing in Redis about this slot: a hash would stay for ever if the slot were killed at that moment."""
         self.redis_server_version = (6, 2, 0)  # type: ignore[assignment]  # avoids the query; nothing depends on it
-        self.birth_date = self.last_heartbeat = datetime.now(UTC)
-        self.connection.hset(self.key, mapping=self.serialize())
         self.heartbeat()
 
     def register_death(self) -> None:
-        with suppress(RedisError):
-            self.connection.delete(self.key)
+        pass
 
     def set_state(self, state: str, pipeline: object = None) -> None:  # noqa: ARG002
         self._state = str(state)
 
     def heartbeat(self, timeout: int | None = None, pipeline: object = None) -> None:  # noqa: ARG002
-        """Tolerates Redis being unavailable, so that the current job continues; the next read waits for Redis."""
+        """Notice that Redis is unavailable or back; the current job continues, and the next read waits for Redis."""
         try:
-            self.connection.hset(self.key, "state", self.get_state())
-            self.connection.expire(self.key, WORKER_TTL_S + 60)
+            self.connection.ping()
         except RedisError as error:
-            self.contact.lost(error)
+            self.contact.report_error(error)
         else:
-            self.contact.made()
+            self.contact.report_success()
 
     def check_for_suspension(self, burst: bool) -> None:
         pass
@@ -213,7 +208,7 @@ def _run(job: Job) -> None:
         log.exception("job %s", job.id)
 
 
-def refusal(job: Job) -> str | None:
+def explain_refusal(job: Job) -> str | None:
     """Return why a job may not run, or None."""
     try:
         name, instance, args, kwargs = job.func_name, job.instance, job.args, job.kwargs

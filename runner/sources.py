@@ -19,16 +19,16 @@ from core.errors import ExecutionFailed, NotFound, PushmillError
 from core.git import Needed
 from core.git.lfs import Pointer
 from core.states import FailureReason
-from core.text import printable
-from core.units import size_text
+from core.text import make_printable
+from core.units import format_size
 from core.wire import SourcesReport
 from runner.execution.context import ExecutionContext
-from runner.host import free_disk
+from runner.host import get_free_disk
 from runner.inputs.cache import Cache
 from runner.server_client import Reporter, Unavailable
 
 ASK_S = 0.5
-SHOWN = 20  # paths that are listed individually
+SHOWN = 20  # most paths that are listed individually
 
 
 class Sources:
@@ -54,18 +54,18 @@ class Sources:
         pointers = self._fill(repository, tree, "", needed, fetch, skipped)
         self._check_disk(pointers)
         if pointers:
-            size = size_text(sum(pointer.size for pointer in pointers))
+            size = format_size(sum(pointer.size for pointer in pointers))
             self._run.status(f"Receiving {len(pointers)} Git LFS file{'s' if len(pointers) > 1 else ''}, {size}")
         cache = Cache(self._run.host.cache / "inputs")
         for pointer in pointers:
             self._run.check()
             self._place(cache, tree / pointer.path, pointer)
-        notes = [f"{printable(path)[:300]} is left as it is: {reason}" for path, reason in skipped.items()]
+        notes = [f"{make_printable(path)[:300]} is left as it is: {reason}" for path, reason in skipped.items()]
         return notes[:SHOWN] + ([f"… and {len(notes) - SHOWN} more"] if len(notes) > SHOWN else [])
 
     def _fetched_by_server(self) -> SourcesReport:
         """Wait until the server has everything, and show its progress. Raises ExecutionFailed if a path is missing."""
-        run, said = self._run, ""
+        run, reported = self._run, ""
         while True:
             run.check()
             try:
@@ -75,16 +75,16 @@ class Sources:
                 raise
             if report.state != "wanted":
                 break
-            if report.message and report.message != said:
-                said = report.message
-                run.status(said)
+            if report.message and report.message != reported:
+                reported = report.message
+                run.status(reported)
             time.sleep(ASK_S)
         if report.state != "ready":
             raise self._missing(report)
         return report
 
     def _missing(self, report: SourcesReport) -> ExecutionFailed:
-        sentences = [f"{printable(path)[:300]}: {reason}" if path else reason for path, reason in report.missing]
+        sentences = [f"{make_printable(path)[:300]}: {reason}" if path else reason for path, reason in report.missing]
         for sentence in sentences:
             self._run.status(f"Missing: {sentence}")
         more = f" (and {len(sentences) - 1} more)" if len(sentences) > 1 else ""
@@ -113,10 +113,10 @@ class Sources:
 
     def _check_disk(self, pointers: list[Pointer]) -> None:
         host, size = self._run.host, sum(pointer.size for pointer in pointers)
-        if size > free_disk(host.directory) - host.settings.min_free_disk:
+        if size > get_free_disk(host.directory) - host.settings.min_free_disk:
             raise ExecutionFailed(
                 FailureReason.DISK,
-                f"The Git LFS files of the commit, {size_text(size)}, do not fit on the runner's disk",
+                f"The Git LFS files of the commit, {format_size(size)}, do not fit on the runner's disk",
             )
 
     def _place(self, cache: Cache, target: Path, pointer: Pointer) -> None:
@@ -147,4 +147,4 @@ class Sources:
 
 
 def _failed(pointer: Pointer, reason: str) -> ExecutionFailed:
-    return ExecutionFailed(FailureReason.INPUT, f"Git LFS file {printable(pointer.path)[:300]}: {reason}")
+    return ExecutionFailed(FailureReason.INPUT, f"Git LFS file {make_printable(pointer.path)[:300]}: {reason}")

@@ -2,10 +2,11 @@
 
 config inputs outputs repository spool    mounted into the container, see runner.containers.engine
 state.json                                attempt, and when it was claimed
-container.json                            id of the container, written just before it starts
+container.json                            id of the container, once it was reported; written just before it starts
 secrets.json                              values to mask, of all claims
 ending.json                               reason and time of the kill, once the runner has begun to end the container
 sandbox.json                              the network sandbox that its container has joined
+etc                                       files of its own that the container then has instead of the sandbox's
 relay.json                                port, token and inputs of the relay
 tree                                      symbolic link to the commit's tree in the cache; protects it from the cleanup
 lock                                      held by the process that holds the execution
@@ -25,7 +26,7 @@ from core.files import write_atomically
 from runner import quarantine
 from runner.logs import spool
 
-WRITABLE = ("inputs", "outputs", "repository/upper")  # for any user of the container
+WRITABLE = ("inputs", "outputs", "repository/upper")  # directories that every user of the container may write to
 
 
 def make(runner_directory: Path, directory: Path, script: str, offsets: Mapping[str, int]) -> None:
@@ -36,7 +37,9 @@ def make(runner_directory: Path, directory: Path, script: str, offsets: Mapping[
         (directory / part).mkdir(mode=0o755, parents=True)
     for part in WRITABLE:
         (directory / part).chmod(0o777)
-    if not (directory / "spool").exists():
+    if (directory / "spool").exists():
+        spool.make_pipes(directory / "spool")
+    else:
         spool.make(directory / "spool", script, offsets)
 
 

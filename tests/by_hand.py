@@ -1,4 +1,4 @@
-"""Executions, tasks and pipelines from plans, as a push would launch them."""
+"""Launch executions, tasks and pipelines from plans, as a push does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def launched(context: Context, project: Project, commit: Commit, plan: Plan, cre
     own = {name: value for name, value in more.items() if name not in OVERRIDES}
     values: dict[str, Any] = {"origin": Origin.PUSH} | own
     request = LaunchRequest(project=project, commit=commit, creator=creator, plan=plan, overrides=overrides, **values)
-    return launch.start(context, request)
+    return launch.start(context, [request])[0]
 
 
 def execution(context: Context, project: Project, commit: Commit, plan: Plan, creator: User, **more: Any) -> Execution:
@@ -35,7 +35,7 @@ def execution(context: Context, project: Project, commit: Commit, plan: Plan, cr
 
 @contextmanager
 def approved(db: Database, commit: Commit, person: User) -> Iterator[None]:
-    """Inside the block a commit of a fork is approved; afterwards it is as if the approval had been lost."""
+    """Approve a commit of a fork inside the block, and remove the approval afterwards."""
     assert approvals.add(db, commit.repository_id, commit.identifier, person.id)
     yield
     execute(db, "DELETE FROM approval WHERE sha = ?", (commit.identifier,))

@@ -1,4 +1,4 @@
-"""The command `pushmill` in this process: a process of its own would import for half a second each time."""
+"""Run the command `pushmill` in this process: a new process would spend half a second on imports each time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from web.cli.main import main
 
 
 def pushmill(data: Path, *arguments: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
-    """Run it on a data directory as its console script does."""
+    """Run `pushmill` on a data directory, as its console script does."""
     command = ["pushmill", *arguments, "--data", str(data)]
     ours, sys.argv = sys.argv, command
     try:

@@ -1,4 +1,4 @@
-"""Tests name what they need by a mark; what is missing skips them here and fails them in CI."""
+"""Marks name what tests need; if it is missing, tests are skipped on other machines and fail in CI."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def _missing_redis() -> str:
 
 
 def _missing_browser() -> str:
-    browser = any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    browser = any(shutil.which(name) for name in names)
     return "" if browser and shutil.which("chromedriver") else "there is no Chromium or no chromedriver"
 
 
@@ -60,7 +61,7 @@ def _missing_sshd() -> str:
 
 def _missing_payloads() -> str:
     there = (Path(__file__).parents[1] / ".payloads" / "installed").exists()
-    return "" if there else "axe-core and what forges really sent are not here: .ci/payloads fetches them"
+    return "" if there else "axe-core and recorded webhooks are missing: .ci/payloads fetches them"
 
 
 NEEDS: dict[str, Callable[[], str]] = {
@@ -80,7 +81,13 @@ UNTIL = 0.85  # the part of the run within which those begin; short files fill t
 LONG = (
     "test_readme.py", "test_kills.py", "test_vh.py", "test_pages_in_browser.py", "test_live_pages_in_browser.py",
     "test_pull_requests.py", "test_execution.py", "test_forge_setup.py", "test_git_http.py", "test_webhooks_of_forges.py",
-    "test_statuses.py", "test_push_rules.py", "test_states.py", "test_quickstart.py",
+    "test_statuses.py", "test_push_rules.py", "test_pull_request_comments.py", "test_pipelines_and_kills.py",
+    "test_log_search.py", "test_dry_run.py", "test_remote_runner.py", "test_states.py", "test_quickstart.py",
+)  # fmt: skip
+# they share a server: each worker that has some of them starts one, with its network sandboxes
+SHARING = (
+    "test_forks.py", "test_images.py", "test_project_removal.py", "test_push.py", "test_routes.py", "test_secrets.py",
+    "test_survival.py", "test_valohai_utils.py", "test_vh.py",
 )  # fmt: skip
 UNWANTED = "docker|redis|browser|chrom|sshd|payloads|lfs|root is missing"  # in the reason of a skipped test: CI must have these
 
@@ -100,13 +107,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker whole files, and one worker the browser's shorter ones: each worker with a browser starts one."""
+    """Give each worker whole files, one the browser's shorter ones, and one those that share a server."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return str(Path(file).parent) if "/browser/" in file and Path(file).name not in LONG else file
+            name = Path(file).name
+            # each worker with a browser starts one
+            together = name in SHARING or ("/browser/" in file and name not in LONG)
+            return str(Path(file).parent) if together else file
 
     return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
@@ -140,7 +150,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a test that was skipped for want of something that CI must have has failed."""
+    """In CI, a test that was skipped because something is missing fails."""
     report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)

@@ -1,4 +1,4 @@
-"""Debian's docker-registry on loopback, where Docker asks for no TLS."""
+"""Debian's docker-registry on loopback, where Docker requires no TLS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HTPASSWD = f"{USER}:$2b$04$abcdefghijklmnopqrstuuvMfIFKvu0UMo4ROgipiW53f9qa5YK3q
 
 @contextlib.contextmanager
 def registry(directory: Path, *, private: bool = False) -> Iterator[str]:
-    """Its address, to put before a slash and an image's name. A private one wants USER and PASSWORD."""
+    """Run a registry and yield its host and port. A private one requires USER and PASSWORD."""
     port = free_port()
     config = directory / "registry.yml"
     text = CONFIG + (AUTH if private else "")

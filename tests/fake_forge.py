@@ -1,4 +1,4 @@
-"""A forge's API on loopback: GitHub, GitLab, Gitea (and Forgejo) or Bitbucket, as far as pushmill calls it.
+"""A fake of a forge's API on loopback, as far as pushmill calls it: GitHub, GitLab, Gitea (and Forgejo) or Bitbucket.
 
 It keeps the state that the real one keeps: GitHub and Gitea append statuses and show the newest of a context, GitLab
 moves jobs by its state machine and makes a pipeline for the first status of a commit, Bitbucket overwrites by key. Limits
@@ -42,7 +42,7 @@ class Fault:
 
 
 class FakeForge(ThreadingHTTPServer, ForgeState):
-    """`kind` is which forge it is. Tests read `calls`, `shown` and the lists, and say what goes wrong."""
+    """`kind` is the forge. Tests read `calls`, `shown` and the lists, and inject faults."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -67,12 +67,12 @@ class FakeForge(ThreadingHTTPServer, ForgeState):
         return f"{self.origin}/{self.full_name}.git"
 
     def fail(self, status: int, *, times: int = 1, path: str = "", method: str = "", **more: Any) -> None:
-        """Answer the next `times` calls whose path contains `path` with `status`; `headers`, `json`, `applied` as in Fault."""
+        """Answer the next `times` calls whose path contains `path` with `status`; the others are as in Fault."""
         with self.lock:
             self._faults.append(Fault(path=path, method=method, times=times, status=status, **more))
 
     def drop(self, *, times: int = 1, path: str = "", method: str = "", applied: bool = False) -> None:
-        """Hang up on the next calls, having done what they asked for or not."""
+        """Close the connection of the next calls; `applied` is whether they take effect."""
         with self.lock:
             self._faults.append(Fault(path=path, method=method, times=times, applied=applied))
 
@@ -85,12 +85,12 @@ class FakeForge(ThreadingHTTPServer, ForgeState):
         return until
 
     def mend(self) -> None:
-        """No more faults."""
+        """Remove all faults."""
         with self.lock:
             self._faults.clear()
 
     def posts(self, what: str = "/statuses/") -> list[Recorded]:
-        """The calls that change something, in order."""
+        """Return the calls that change something, in order."""
         with self.lock:
             return [call for call in self.calls if call.method != "GET" and what in call.path]
 
@@ -99,13 +99,13 @@ class FakeForge(ThreadingHTTPServer, ForgeState):
         return [(status_name(call.json), call.json["state"]) for call in self.posts()]
 
     def shown(self, sha: str) -> dict[str, tuple[str, str]]:
-        """By context, state and description: what a person sees on the commit."""
+        """Return state and description by context, as a person sees them on the commit."""
         with self.lock:
             found = [status for status in self.statuses if status["sha"] == sha]
         return {status["name"]: (status["state"], status["description"]) for status in found}
 
     def overlaps(self) -> int:
-        """How many calls came while another one was at work."""
+        """Return how many calls arrived while another one was being answered."""
         with self.lock:
             spans = sorted((call.began, call.ended) for call in self.calls if call.ended)
         return sum(later[0] < earlier[1] for earlier, later in pairwise(spans))

@@ -1,4 +1,4 @@
-"""What the forges' APIs answer in `fake_forge`, and the state that they keep."""
+"""The answers of the forges' APIs in `fake_forge`, and the state that they keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GitHub's OAuth on `fake_forge`: authorize, exchange a code for a token, and say whose token it is.
+"""GitHub's OAuth on `fake_forge`: authorize, exchange a code for a token, and return the token's user.
 
 By https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps: a code is for one client, one
 redirect address and one use, PKCE is checked if it was begun, and errors of the exchange are answered with status 200.

@@ -1,4 +1,4 @@
-"""Signed deliveries of each forge, in the shapes that their documentation shows, about people and places of our own."""
+"""Signed deliveries of each forge, in the format of its documentation, with invented people and places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """A ref that a push moved. `commit` is what an annotated tag leads to."""
+    """A ref that a push moved. `commit` is the commit of an annotated tag."""
 
     ref: str = "refs/heads/main"
     before: str = ZERO
@@ -115,7 +115,7 @@ def commit(moved: Moved) -> dict[str, Any]:
 
 
 def pull_request(request: Request, action: str, **more: Any) -> dict[str, Any]:
-    """As GitHub says it, and Gitea after it."""
+    """The pull request in the format of GitHub, which Gitea uses too."""
     ids = {request.repository: 7, request.fork: 8}
 
     def side(repository: str, branch: str, sha: str) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class GitHub(Sender):
 
 
 class GitLab(Sender):
-    """With a secret token."""
+    """GitLab with a secret token."""
 
     name = "gitlab"
 
@@ -207,7 +207,7 @@ class GitLab(Sender):
 
 
 class SigningGitLab(GitLab):
-    """With a signing token, by which it signs as Standard Webhooks says."""
+    """GitLab with a signing token, with which it signs as in Standard Webhooks."""
 
     raw_key = b"a key of thirty-two random bytes"
     secret = "whsec_" + base64.b64encode(raw_key).decode()
@@ -222,7 +222,7 @@ class SigningGitLab(GitLab):
 
 
 class Gogs(Sender):
-    """Tells nobody that a branch was deleted."""
+    """Gogs, which does not report deleted branches."""
 
     name = "gogs"
     prefix = "X-Gogs-"
@@ -257,7 +257,7 @@ class Gogs(Sender):
 
 
 class Gitea(Gogs):
-    """Sends the headers of those that it comes from, too. That a branch was deleted is an event of its own, without a push."""
+    """Gitea, which also sends the headers of Gogs. A deleted branch is an event of its own, without a push."""
 
     name = "gitea"
     prefixes: Sequence[str] = ("X-Gitea-", "X-Gogs-")

@@ -1,4 +1,4 @@
-"""A machine with GPUs that are not there: a Docker daemon that gives them, and a driver library that lists them.
+"""A machine with GPUs that do not exist: a Docker daemon that offers them, and a driver library that lists them.
 
 Docker 20.10 offers GPUs when it finds a program `nvidia-container-runtime-hook` on its PATH. It then puts the devices of a
 request into the container's environment and runs that program before the start. Ours notes what it was to give.
@@ -44,12 +44,12 @@ class GpuMachine:
         return self.docker.environment | {"PYTHONPATH": str(FAKES), "FAKE_NVML": str(self.directory / "nvml.json")}
 
     def plug(self, *devices: dict[str, Any]) -> None:
-        """From now on these are the machine's devices, and what they say."""
+        """Replace the devices of the machine, and the values that they report."""
         write_nvml(self.directory / "nvml.json", *devices)
 
     @property
     def given(self) -> list[str]:
-        """The devices that Docker had given to each container, joined by commas."""
+        """Return the devices that Docker gave to each container, joined by commas."""
         path = self.directory / "given"
         return path.read_text().split() if path.exists() else []
 

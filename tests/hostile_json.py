@@ -1,4 +1,4 @@
-"""JSON that nobody expects, for hypothesis: values of any kind, and payloads with such values in any place."""
+"""Unexpected JSON for hypothesis: values of any kind, and payloads with such values in any place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALUES = st.recursive(
 
 
 def places(payload: Any) -> list[tuple[Any, Any]]:
-    """Each container in a payload with each of its keys."""
+    """Return each container in a payload with each of its keys."""
     if isinstance(payload, dict):
         return [(payload, key) for key in payload] + [place for value in payload.values() for place in places(value)]
     if isinstance(payload, list):
@@ -25,7 +25,7 @@ def places(payload: Any) -> list[tuple[Any, Any]]:
 
 
 def spoil(data: st.DataObject, payload: Any) -> None:
-    """Put anything into one to three places of a payload, or take one out."""
+    """Replace one to three values of a payload by anything, or remove them."""
     for _ in range(data.draw(st.integers(1, 3))):
         found = places(payload)
         if not found:

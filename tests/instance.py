@@ -1,4 +1,4 @@
-"""A real pushmill for tests and benchmarks: `pushmill up` on a data directory of its own, and a person who pushes to it."""
+"""A real pushmill for tests and benchmarks: `pushmill up` with its own data directory, and a user who pushes to it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ import leftovers
 import psutil
 
 FINAL = {"complete", "error", "stopped"}
+GITCONFIG = Path(__file__).parent / "fixtures" / "user.gitconfig"  # saves processes after commits and pushes
 PUSHMILL = Path(sys.executable).parent / "pushmill"
 T = TypeVar("T")
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to outgoing connections, so that none takes it before its server does."""
+    """Return a free port below those of outgoing connections, so that none takes it before its server does."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)  # Hypothesis seeds the other generator
         with socket.socket() as probe, suppress(OSError):
@@ -34,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_for(what: Callable[[], T | None], timeout: float = 60.0, every: float = 0.02) -> T:
-    """The first truthy answer of `what`."""
+    """Wait for a truthy result of `what`, and return it."""
     deadline = time.monotonic() + timeout
     while True:
         if found := what():
@@ -56,7 +57,7 @@ class Instance:
         (data / "config.toml").write_text(in_test_network(config))
 
     def start(self) -> float:
-        """Start it; the seconds until a page is served."""
+        """Start it; return the seconds until a page is served."""
         started = time.monotonic()
         command = [str(PUSHMILL), "up", "--data", str(self.data), "--port", str(self.port)]
         log = (self.data / "up.out").open("ab")
@@ -77,7 +78,7 @@ class Instance:
             return False
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Send Ctrl-C; return the exit code."""
         assert self.process is not None
         self._disconnect()
         self.process.send_signal(signal.SIGINT)
@@ -116,7 +117,7 @@ class Instance:
         return answer.json()
 
     def pushmill(self, *arguments: str, given: str = "") -> str:
-        """What an administrator's command prints; `given` is its input."""
+        """Run a command of an administrator with the input `given`; return its output."""
         done = command_line.pushmill(self.data, *arguments, stdin=given)
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -128,7 +129,7 @@ class Instance:
         return next(item for item in self.get("/projects/", limit=1000)["results"] if item["name"] == name)
 
     def executions(self, project: str) -> list[Any]:
-        """In the order of their numbers."""
+        """Return the executions in the order of their numbers."""
         found = self.get("/executions/", project=self.project(project)["id"], ordering="counter", limit=9000)
         return list(found["results"])
 
@@ -143,7 +144,7 @@ class Instance:
         return wait_for(final, timeout, 0.05)
 
     def events(self, uuid: str, stream: str | None = None) -> list[str]:
-        """The messages of an execution's log, of one stream or all."""
+        """Return the messages of an execution's log, of one stream or all."""
         events = self.get(f"/executions/{uuid}/events/", limit=0)["events"]
         return [event["message"] for event in events if stream in (None, event["stream"])]
 
@@ -155,7 +156,7 @@ class Instance:
         return answer.raise_for_status().content
 
     def run(self, project: str, step: str, timeout: float = 90.0) -> Any:
-        """The newest execution of a step, once it is final."""
+        """Wait until the newest execution of a step is final, and return it."""
 
         def newest() -> Any:
             found = [item for item in self.executions(project) if item["step"] == step]
@@ -165,13 +166,13 @@ class Instance:
 
 
 def in_test_network(config: str) -> str:
-    """The configuration with the session's network for its runner's containers."""
+    """Return the configuration with the session's network for the runner's containers."""
     line = f'[runner]\nnetwork = "{leftovers.NETWORK}"\n'
     return config.replace("[runner]\n", line, 1) if "[runner]\n" in config else f"{config}\n{line}"
 
 
 class Checkout:
-    """A person's working copy."""
+    """A working copy of a user."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -180,14 +181,14 @@ class Checkout:
 
     def git(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")} | {
-            "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_GLOBAL": str(GITCONFIG), "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
             "GIT_AUTHOR_NAME": "Ada", "GIT_AUTHOR_EMAIL": "ada@example.org",
             "GIT_COMMITTER_NAME": "Ada", "GIT_COMMITTER_EMAIL": "ada@example.org", "NO_PROXY": "127.0.0.1,localhost",
         }  # fmt: skip
-        command = ["git", "-c", "maintenance.auto=false", *arguments]  # a process for each commit
         result = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, errors="replace", timeout=120
-        )
+            ["git", *arguments], cwd=self.folder, env=environment, capture_output=True, text=True, errors="replace",
+            timeout=120,
+        )  # fmt: skip
         if check and result.returncode:
             raise RuntimeError(f"git {' '.join(arguments)}: {result.stderr}")
         return result
@@ -202,7 +203,7 @@ class Checkout:
         return self.git("rev-parse", "HEAD").stdout.strip()
 
     def push(self, url: str, *options: str, ref: str = "main") -> str:
-        """Push and return what the server said."""
+        """Push; return the answer of the server."""
         arguments = [part for option in options for part in ("-o", option)]
         return self.git("push", *arguments, url, ref).stderr
 

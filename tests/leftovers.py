@@ -1,4 +1,4 @@
-"""What the tests of this session may leave on the machine, and how to find and end it.
+"""Find and end what the tests of this session have left on the machine.
 
 Other sessions may run on the same machine at the same time, so everything that a test starts carries a mark of its
 session: processes in their environment, Docker's objects by a label or a mount below the session's directory, networks,
@@ -42,7 +42,7 @@ def processes(*marks: str) -> list[psutil.Process]:
 
 
 def end_processes(*marks: str) -> None:
-    """Kill them, until there are none: one may have been about to start another."""
+    """Kill them until none is left, since one may have been about to start another."""
     while found := processes(*marks):
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -51,7 +51,7 @@ def end_processes(*marks: str) -> None:
 
 
 def containers(directory: Path) -> list[str]:
-    """The containers, running or not, that have something below `directory` mounted."""
+    """Return the containers, running or not, that mount something below `directory`."""
     return [item["Id"] for item in _inspected("container", "ps", "--all") if _mounts_below(item, directory)]
 
 
@@ -90,7 +90,7 @@ if "pytest" not in sys.modules:
 
 
 def bridges() -> list[str]:
-    """The session's bridges, to know their firewall rules by once they are gone."""
+    """Return the session's bridges, by which their firewall rules are recognised once they are gone."""
     found = _docker("network", "ls", "--quiet", "--no-trunc", "--filter", f"name={NETWORK}").split()
     return [f"br-{network[:12]}" for network in found]
 

@@ -1,4 +1,4 @@
-"""A working copy whose large files go by the real git-lfs."""
+"""A working copy whose large files are stored by the real git-lfs."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""What each server of a test would make anew, made once in a process: the data directory, templates and URL rules."""
+"""What every test server needs, made once per process: the data directory, templates, URL maps, the static version."""
 
 from __future__ import annotations
 
 import functools
 import os
 import tempfile
+import threading
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from werkzeug.routing import Rule
+from werkzeug.routing import Map, Rule, RuleFactory
 
-from core.config import Config, from_table
+from core.config import Config, build_config
+from web.http import static_files
 from web.services import setup
 
 
@@ -35,7 +37,7 @@ def prepare(config: Config) -> str | None:
 def _first_start(name: str, slots: int) -> tuple[str | None, dict[str, bytes]]:
     """The admin's token, and the files of a data directory with a runner of this name."""
     with tempfile.TemporaryDirectory() as folder:
-        config = from_table({"runner": {"name": name, "slots": slots}}, Path(folder))
+        config = build_config({"runner": {"name": name, "slots": slots}}, Path(folder))
         token = setup.prepare(config)
         files = [path for path in config.data.rglob("*") if path.is_file()]
         return token, {str(path.relative_to(config.data)): path.read_bytes() for path in files}
@@ -71,5 +73,41 @@ class _Rule(Rule):
             self._compiled[self.rule] = {name: getattr(self, name) for name in names}
 
 
+class _Map(Map):
+    """A URL map, built when it is first used; it takes over what another with the same rules has built."""
+
+    _built: dict[tuple[object, ...], _Map] = {}  # noqa: RUF012  # shared on purpose
+    _building = threading.RLock()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._options, self._added = repr((arguments, options)), list[Rule]()
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        assert not self._rules_by_endpoint, "the map is in use"
+        self._added += rulefactory.get_rules(self)
+
+    def update(self) -> None:
+        with self._building:
+            if self._added:
+                self._build()
+            super().update()
+
+    def _build(self) -> None:
+        named = [(rule.rule, rule.endpoint, frozenset(rule.methods or ()), repr(rule.defaults)) for rule in self._added]
+        key = (self._options, *named)
+        if key in self._built:
+            vars(self).update({name: getattr(self._built[key], name) for name in ("_matcher", "_rules_by_endpoint")})
+            self._remap = False
+        else:
+            for rule in self._added:
+                super().add(rule)
+            super().update()
+            self._built[key] = self
+        self._added = []
+
+
 Flask.jinja_options = {"bytecode_cache": _Templates()}
 Flask.url_rule_class = _Rule
+Flask.url_map_class = _Map
+static_files._version = functools.cache(static_files._version)

@@ -1,4 +1,4 @@
-"""Packages as `vh` makes them, and packages that nobody should send."""
+"""Packages as `vh` makes them, and malicious ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repositories for tests: honest ones by git itself, hostile ones from raw objects that no git would write."""
+"""Repositories for tests: normal ones made by git, hostile ones made of raw objects that git would not write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Docker daemon of the test's own, beside the machine's: it may be killed, restarted and given a PATH of its own.
+"""A Docker daemon of one test beside the machine's: tests may kill it, restart it and change its PATH.
 
 It shares nothing with the other one but the kernel: its own roots, socket, pid file, containerd namespace and bridge.
 It leaves iptables alone, since a second daemon that sets its chains up flushes the first one's; so its containers
@@ -73,7 +73,7 @@ class OwnDockerd:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """kill -9 the daemon and its containerd, as a crash of the machine's service does; what runs in containers lives on.
+        """Kill the daemon and its containerd with SIGKILL, like a crash. Programs in containers keep running.
 
         With --live-restore the next start finds them running, without it ends them.
         """
@@ -87,7 +87,7 @@ class OwnDockerd:
         pid_file.unlink(missing_ok=True)  # the next dockerd takes a zombie for a living one
 
     def stop(self) -> None:
-        """SIGTERM, and wait for its end."""
+        """Send SIGTERM, and wait for its end."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
@@ -98,11 +98,11 @@ class OwnDockerd:
         return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=check, env=environment)
 
     def load(self, image: str) -> None:
-        """Take an image over from the machine's daemon."""
+        """Copy an image from the machine's daemon."""
         self.docker("load", stdin=subprocess.run(["docker", "save", image], capture_output=True, check=True).stdout)
 
     def close(self) -> None:
-        """End the daemon, its containers and all that they leave on the machine."""
+        """End the daemon and its containers, and remove their leftovers."""
         links = [self._bridge]
         if self.process is not None:
             if self.process.poll() is not None:
@@ -150,7 +150,7 @@ def _free_prefix() -> str:
 
 
 def _lives(pid: int) -> bool:
-    """False for a zombie that nobody has taken note of too."""
+    """Return whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

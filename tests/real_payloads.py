@@ -1,4 +1,4 @@
-"""What forges really sent, as other projects keep it for their tests: `.ci/payloads` fetches it, and git never sees it.
+"""Webhooks that forges really sent, from the tests of other projects; `.ci/payloads` downloads them.
 
 `tests/golden/<forge>.json` names each body by its place, the event it was sent as, the repository it tells of and what it
 becomes. Those files are written by hand, from the bodies. No body of Gogs or Forgejo is to be had: Gitea's are sent with

@@ -1,4 +1,4 @@
-"""An application on a port of loopback, served as `pushmill web` serves it, in a thread."""
+"""Serve an application on a port of loopback as `pushmill web` does, in a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from instance import wait_for
 
 from web.http.serving.bridge import Bridge
 from web.http.serving.pool import Pool
-from web.http.serving.uvicorn_server import server
+from web.http.serving.uvicorn_server import make_server
 
 logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
@@ -23,9 +23,11 @@ class Serving:
 
     def __init__(self, app: Flask, host: str = "127.0.0.1", port: int = 0) -> None:
         self._socket = socket.create_server((host, port))
+        # asyncio sets it only where the socket's protocol was named; without it an answer may wait 40 ms for an ACK
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port: int = self._socket.getsockname()[1]
         self._app, self._bridge = app, Bridge(app)
-        self._server = server(self._bridge)
+        self._server = make_server(self._bridge)
         self._server.config.timeout_graceful_shutdown = 1
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

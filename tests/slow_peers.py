@@ -1,4 +1,4 @@
-"""Peers that want to stop a server by being slow: they open connections, keep them, and open closed ones again."""
+"""Peers that try to block a server by being slow: they open connections, keep them open, and reopen closed ones."""
 
 from __future__ import annotations
 

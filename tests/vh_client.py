@@ -20,7 +20,7 @@ FORKS.set_forkserver_preload(["__main__", "valohai_cli.cli", "valohai_cli.comman
 
 
 class Vh:
-    """A person's shell. `folder` is where `vh` runs; its configuration is beside it."""
+    """A shell of a user. `vh` runs in `folder`; its configuration is beside it."""
 
     def __init__(self, place: Path, url: str, folder: Path | None = None) -> None:
         self.folder, self.url = folder or place / "work", url
@@ -34,7 +34,7 @@ class Vh:
         }  # fmt: skip
 
     def __call__(self, *arguments: str, rc: int = 0, timeout: float = 120) -> str:
-        """What it said on both streams."""
+        """Run `vh`; return its output on both streams."""
         with self._started(*arguments) as (process, output):
             said = output.read()
             process.join(timeout)
@@ -51,7 +51,7 @@ class Vh:
         return json.loads(said)
 
     def until(self, seen: str, *arguments: str) -> str:
-        """What it said until it had printed `seen`; then Ctrl-C, since `vh exec watch` never ends by itself."""
+        """Run `vh` until it has printed `seen`, then send Ctrl-C, since `vh exec watch` never ends; return its output."""
         with self._started(*arguments) as (process, output):
             assert process.pid is not None
             said = ""

@@ -8,10 +8,10 @@ followed or executed. libgit2 has no helpers and no hooks; the git binary runs t
 
 from core.git.bounded import Bounds, TooLarge, fetch_head, fetch_submodule, forget_head, init_forks, is_shallow
 from core.git.command import TooSlow
-from core.git.diff import DiffStat, changed_paths, commits_between, diff_stat, merge_base
+from core.git.diff import DiffStat, compute_diff_stat, find_merge_base, list_changed_paths, list_commits_between
 from core.git.export_tree import export
-from core.git.modules import Module, Needed, lfs_settings, needed, submodules
-from core.git.package_commit import PackageSpool, adhoc_commits, forget_adhoc, tidy, write_commit
+from core.git.modules import Module, Needed, find_needed, read_lfs_settings, read_submodules
+from core.git.package_commit import PackageSpool, forget_adhoc, list_adhoc_commits, tidy, write_commit
 from core.git.remotes import (
     MAX_REFS,
     TOKEN_USER,
@@ -20,26 +20,26 @@ from core.git.remotes import (
     fetch,
     fetch_commit,
     fetch_fork,
-    fork_source,
-    lfs_login,
+    fetch_lfs_login,
+    list_remote_refs,
     locked,
-    remote_refs,
-    source_of,
+    make_fork_source,
+    make_remote_source,
 )
 from core.git.repository import (
     CommitInfo,
     RefUpdate,
-    branch_updates,
-    commit_info,
     find_commit,
-    has_been,
+    get_commit,
+    has_pointed_to,
     init_hosted,
     init_mirror,
     is_ancestor,
-    pinned,
+    list_branch_updates,
+    list_refs,
     read_file,
-    refs,
     resolve,
     resolve_beginning,
     set_head_to_first_branch,
+    to_pinned_ref,
 )

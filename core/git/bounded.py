@@ -19,10 +19,10 @@ from core.errors import GitError
 from core.files import write_atomically
 from core.git import command, remotes
 from core.git.remotes import RemoteSource
-from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, init_mirror, open_repository, pinned
+from core.git.repository import PINS, as_git_error, check_ref, check_sha, init_mirror, opened, resolve, to_pinned_ref
 
 PRUNE_LIMIT_S = 600.0
-BLOCK = 512  # bytes; unit of the file size limit
+BLOCK = 512  # bytes; the unit of the limit on file sizes
 
 
 class TooLarge(GitError):
@@ -53,7 +53,7 @@ def fetch_head(path: Path, source: RemoteSource, ref: str, *, kept_as: str, boun
     Objects that the mirror has are not transferred. Raises TooLarge and TooSlow beyond the limits, and keeps nothing
     then. Raises GitError for any other failure.
     """
-    kept = pinned(checked_ref(kept_as))
+    kept = to_pinned_ref(check_ref(kept_as))
     with remotes.one_writer(path), remotes.errors_about(source):
         limit = min(bounds.bytes, bounds.all_bytes - _size(path))
         if limit <= 0:
@@ -61,22 +61,22 @@ def fetch_head(path: Path, source: RemoteSource, ref: str, *, kept_as: str, boun
             limit = min(bounds.bytes, bounds.all_bytes - _size(path))
         if limit <= 0:
             raise TooLarge(f"the heads of pull requests from forks take up more than {bounds.all_bytes:,} bytes")
-        _fetch(path, source, f"+{checked_ref(ref)}:{kept}", limit)
+        _fetch(path, source, f"+{check_ref(ref)}:{kept}", limit)
 
 
 def fetch_submodule(path: Path, source: RemoteSource, sha: str, *, max_bytes: int) -> None:
     """Fetch a commit by its name and pin it; do nothing if it exists. Raises TooLarge, TooSlow and GitError."""
-    ref = PINS + checked_sha(sha)
+    ref = PINS + check_sha(sha)
     with remotes.one_writer(path), remotes.errors_about(source):
-        if ref not in open_repository(path).references:  # the ref is written last: if it exists, the commit is complete
+        if resolve(path, ref) is None:  # the ref is written last: if it exists, the commit is complete
             _fetch(path, source, f"+{sha}:{ref}", max_bytes)
 
 
 def _fetch(path: Path, source: RemoteSource, refspec: str, limit: int) -> None:
     try:
-        remotes.by_git(path, source, ["--depth=1"], [refspec], file_limit=limit)
+        remotes.fetch_refspecs(path, source, ["--depth=1"], [refspec], file_limit=limit)
     except GitError:
-        if remotes.partial_packs_size(path) >= limit - BLOCK:  # the kernel allows writing up to the limit
+        if remotes.measure_largest_partial_pack(path) >= limit - BLOCK:  # the kernel allows writing up to the limit
             raise TooLarge(f"it is larger than {limit:,} bytes") from None
         raise
     finally:
@@ -87,12 +87,13 @@ def forget_head(path: Path, kept_as: str) -> None:
     """Delete a head and the objects that only it needs; do nothing if there is none. Raises GitError."""
     if not path.exists():
         return
+    ref = to_pinned_ref(check_ref(kept_as))
     with remotes.one_writer(path):
-        references = open_repository(path).references
-        if pinned(checked_ref(kept_as)) in references:
-            with as_git_error(path):
-                references.delete(pinned(kept_as))
-            _prune(path)
+        with opened(path) as repository:
+            if ref not in repository.references:
+                return
+            repository.references.delete(ref)
+        _prune(path)
 
 
 def is_shallow(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import os
 import re
 import select
@@ -18,13 +19,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from core.errors import GitError
-from core.text import printable
+from core.text import make_printable
 
 KEPT_OF_STDERR = 16_384  # a remote may send "remote: …" lines without end
 TERM_GRACE_S = 5.0  # git removes its lock files on SIGTERM, not on SIGKILL
 PASSED_ON = ("PATH", "GIT_SSL_CAINFO", "SSL_CERT_FILE", "SSL_CERT_DIR")  # the operator's certificate authorities
 COMPLAINTS = ("fatal:", "error:", "ERROR:", "remote:", "ssh:")
-OF_SSH = ("Permission denied (", "Host key verification failed")  # after these git adds only that it could not read
+OF_SSH = ("Permission denied (", "Host key verification failed")  # errors of ssh; git adds only that it could not read
 OPTIONS = {
     "core.askPass": "",
     "core.bigFileThreshold": "64m",  # larger blobs are streamed, not held in memory
@@ -56,12 +57,12 @@ class Streams:
 NO_STREAMS = Streams()
 
 
-def captured(limit: int) -> Streams:
+def capture_output(limit: int) -> Streams:
     """Return streams that capture the output, of at most `limit` bytes."""
     return Streams(stdout=subprocess.PIPE, limit=limit)
 
 
-def allowing(protocol: str) -> dict[str, str]:
+def allow_transport(protocol: str) -> dict[str, str]:
     """Return environment variables that allow git this transport, and no other."""
     return {"GIT_ALLOW_PROTOCOL": protocol}
 
@@ -105,7 +106,7 @@ def run_ssh(
     `place` are ssh arguments that name the host; `environment` is that of `ssh_environment`.
     """
     command = [*shlex.split(environment["GIT_SSH_COMMAND"]), *place, words]
-    return _run(command, "ssh", _environment(), time_limit_s, captured(limit))
+    return _run(command, "ssh", _environment(), time_limit_s, capture_output(limit))
 
 
 def _run(
@@ -113,7 +114,7 @@ def _run(
 ) -> bytes:
     try:
         process = subprocess.Popen(
-            command,
+            _end_with_us(command, time_limit_s),
             env=environment,
             stdin=streams.stdin,
             stdout=streams.stdout,
@@ -123,18 +124,37 @@ def _run(
     except OSError as error:
         raise GitError(f"{name} cannot be started: {error}; is it installed?") from None
     with process, _ended_with_its_children(process):
-        heard = _heard(process, time.monotonic() + time_limit_s, streams.limit)
-    if heard is None:
+        output = _read_output(process, time.monotonic() + time_limit_s, streams.limit)
+    if output is None:
         raise TooSlow(f"{name} took longer than {time_limit_s:g} s and was ended")
-    printed, said = heard
+    printed, errors = output
     if len(printed) > streams.limit:
         raise GitError(f"{name} printed more than {streams.limit:,} bytes and was ended")
     if process.returncode != 0:
-        raise GitError(_reason(said) or f"{name} ended with code {process.returncode}")
+        raise GitError(_reason(errors) or f"{name} ended with code {process.returncode}")
     return printed
 
 
-def basic_auth(username: str, password: str) -> dict[str, str]:
+def _end_with_us(command: Sequence[str], time_limit_s: float) -> list[str]:
+    """Return a command that runs `command`, and ends it and its children when the thread that starts it ends.
+
+    Without this, a killed worker leaves a git behind that still writes to the repository, for ever if its remote sends
+    a byte now and then. The kernel informs only the process that was started: `timeout` ends the group.
+    """
+    guard = ["setpriv", "--pdeathsig", "TERM", "timeout", f"--kill-after={TERM_GRACE_S:g}"]
+    return [*guard, f"{time_limit_s + 2 * TERM_GRACE_S:g}", *command] if _works((*guard, "9")) else list(command)
+
+
+@functools.cache
+def _works(guard: tuple[str, ...]) -> bool:
+    """Return whether a command can be run behind `guard`; setpriv and timeout may be missing or too old."""
+    try:
+        return subprocess.run([*guard, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def make_basic_auth(username: str, password: str) -> dict[str, str]:
     """Return environment variables for basic authentication: unlike arguments, other users cannot see them."""
     pair = base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
     return {
@@ -171,7 +191,7 @@ def ssh_environment(key: bytes | None, known_hosts: Path) -> Iterator[dict[str, 
 
 def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
-        **allowing("none"),
+        **allow_transport("none"),
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
@@ -180,14 +200,14 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _heard(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes] | None:
+def _read_output(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tuple[bytes, bytes] | None:
     """Return output and the end of the error output once the process has ended; None if the deadline passes first.
 
     Output is read up to slightly more than `limit`.
     """
     pipes = [pipe.fileno() for pipe in (process.stdout, process.stderr) if pipe]
-    heard = dict.fromkeys(pipes, b"")
-    printed, said = pipes[0] if process.stdout else None, pipes[-1]
+    output = dict.fromkeys(pipes, b"")
+    printed, errors = pipes[0] if process.stdout else None, pipes[-1]
     poll = select.poll()
     for descriptor in pipes:
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
@@ -198,18 +218,18 @@ def _heard(process: subprocess.Popen[bytes], deadline: float, limit: int) -> tup
             return None
         for descriptor, _ in ready:
             chunk = os.read(descriptor, 65_536)
-            heard[descriptor] += chunk
+            output[descriptor] += chunk
             if not chunk:
                 poll.unregister(descriptor)
                 pipes.remove(descriptor)
-        heard[said] = heard[said][-KEPT_OF_STDERR:]
-        if printed is not None and len(heard[printed]) > limit:
-            return heard[printed], heard[said]
+        output[errors] = output[errors][-KEPT_OF_STDERR:]
+        if printed is not None and len(output[printed]) > limit:
+            return output[printed], output[errors]
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         return None
-    return (heard[printed] if printed is not None else b""), heard[said]
+    return (output[printed] if printed is not None else b""), output[errors]
 
 
 @contextlib.contextmanager
@@ -230,8 +250,8 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _reason(said: bytes) -> str:
+def _reason(errors: bytes) -> str:
     """Return git's own error message, without progress and without characters that could move a terminal's cursor."""
-    lines = [printable(line, " ").strip() for line in re.split(r"[\r\n]+", said.decode("utf-8", "replace"))]
-    complaints = [line for line in lines if line.startswith(COMPLAINTS) or any(said in line for said in OF_SSH)]
+    lines = [make_printable(line, " ").strip() for line in re.split(r"[\r\n]+", errors.decode("utf-8", "replace"))]
+    complaints = [line for line in lines if line.startswith(COMPLAINTS) or any(phrase in line for phrase in OF_SSH)]
     return "; ".join((complaints or [line for line in lines if line])[-3:])[:500]

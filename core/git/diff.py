@@ -13,26 +13,27 @@ from typing import Any
 from pygit2.enums import FileMode, ObjectType
 
 from core.errors import GitError
-from core.git.command import captured, run
-from core.git.repository import as_git_error, commit_at, open_repository
+from core.git.command import capture_output, run
+from core.git.repository import opened, resolve_commit
 
 STAT_FILES = 1000
 STAT_LIMIT_S = 1.0
 STAT_BYTES = 1_000_000  # larger files count as binary
-STAT_OUTPUT = 5_000_000  # paths have at most a few thousand bytes
+STAT_OUTPUT = 5_000_000  # most bytes of git's output that are read: a path has at most a few thousand
 MAX_DEPTH = 200
 MAX_LOOKED_AT = 500_000  # entries of trees; directories that are equal on both sides are not visited
 
 
-def changed_paths(path: Path, old: str | None, new: str, limit: int) -> list[str] | None:
+def list_changed_paths(path: Path, old: str | None, new: str, limit: int) -> list[str] | None:
     """Return the sorted files that differ between two commits; None if there are more than `limit`.
 
     All files of `new` count if `old` is None. A moved file counts at both paths, a submodule as a file. Commit names
     are as in `core.git.resolve`.
     """
-    repository = open_repository(path)
-    with as_git_error(path):
-        trees = [commit_at(repository, name).peel(ObjectType.TREE) if name is not None else () for name in (old, new)]
+    with opened(path) as repository:
+        trees = [
+            resolve_commit(repository, name).peel(ObjectType.TREE) if name is not None else () for name in (old, new)
+        ]
         walk = _Walk(MAX_LOOKED_AT)
         found = []
         for name in walk.differences(trees[0], trees[1], "", 0):
@@ -51,18 +52,20 @@ class DiffStat:
     removed: int
 
 
-def diff_stat(path: Path, old: str | None, new: str) -> DiffStat | None:
+def compute_diff_stat(path: Path, old: str | None, new: str) -> DiffStat | None:
     """Count what changed between two commits, or in `new` if `old` is None; None if that would take too long.
 
     A moved file counts at both paths, a binary or large one without lines.
     """
-    if changed_paths(path, old, new, STAT_FILES) is None:
+    if list_changed_paths(path, old, new, STAT_FILES) is None:
         return None
     of = [old, new] if old is not None else ["--root", "--no-commit-id", new]
     asked = ["diff-tree", "-r", "--numstat", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", *of, "--"]
     options = ["-c", f"core.bigFileThreshold={STAT_BYTES}"]
     try:
-        printed = run([*options, *asked], repository=path, time_limit_s=STAT_LIMIT_S, streams=captured(STAT_OUTPUT))
+        printed = run(
+            [*options, *asked], repository=path, time_limit_s=STAT_LIMIT_S, streams=capture_output(STAT_OUTPUT)
+        )
     except GitError:
         return None
     counts = [line.split(b"\t", 2)[:2] for line in printed.split(b"\0") if line]
@@ -70,28 +73,27 @@ def diff_stat(path: Path, old: str | None, new: str) -> DiffStat | None:
     return DiffStat(files=len(counts), added=added, removed=removed)
 
 
-def commits_between(path: Path, old: str, new: str, limit: int) -> list[tuple[str, str]] | None:
+def list_commits_between(path: Path, old: str, new: str, limit: int) -> list[tuple[str, str]] | None:
     """Return the names and subjects of the newest commits that `new` has and `old` has not, at most `limit`.
 
     None if that would take too long or a commit is missing here. `old` and `new` are full names.
     """
     asked = ["log", f"--max-count={limit}", "--format=%H %s", "--no-show-signature", f"{old}..{new}", "--"]
     try:
-        printed = run(asked, repository=path, time_limit_s=STAT_LIMIT_S, streams=captured(STAT_OUTPUT))
+        printed = run(asked, repository=path, time_limit_s=STAT_LIMIT_S, streams=capture_output(STAT_OUTPUT))
     except GitError:
         return None
     lines = printed.decode("utf-8", "replace").removesuffix("\n").split("\n")
     return [(sha, subject) for sha, _, subject in (line.partition(" ") for line in lines if line)]
 
 
-def merge_base(path: Path, one: str, other: str) -> str | None:
+def find_merge_base(path: Path, one: str, other: str) -> str | None:
     """Return the newest common ancestor of two commits; None if there is none or one of the commits is missing here."""
-    repository = open_repository(path)
-    try:
-        first, second = commit_at(repository, one), commit_at(repository, other)
-    except GitError:
-        return None
-    with as_git_error(path):
+    with opened(path) as repository:
+        try:
+            first, second = resolve_commit(repository, one), resolve_commit(repository, other)
+        except GitError:
+            return None
         found = repository.merge_base(first.id, second.id)
     return None if found is None else str(found)
 

@@ -16,7 +16,7 @@ from pygit2.enums import FileMode, ObjectType
 from core.errors import GitError
 from core.git import command, lfs
 from core.git.modules import Needed
-from core.git.repository import as_git_error, checked_sha, open_repository
+from core.git.repository import check_sha, opened
 from core.names import NAMES_OF_GIT
 
 MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
@@ -50,9 +50,8 @@ def export(
     become empty directories and Git LFS files stay pointers: both are returned. Raises GitError if git refuses a name
     (`.git`, `..`, duplicates) or the commit exceeds the limits; files written until then stay.
     """
-    repository = open_repository(path)
-    with as_git_error(path):
-        tree = repository[checked_sha(sha)].peel(ObjectType.TREE)
+    with opened(path) as repository:
+        tree = repository[check_sha(sha)].peel(ObjectType.TREE)
         top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY)
         try:
             export = _Export(path, repository, _Room(max_entries, max_bytes))

@@ -42,7 +42,7 @@ def parse_pointer(path: str, content: bytes) -> Pointer | None:
     return Pointer(path=path, oid=found.group(1).decode(), size=int(found.group(2))) if found else None
 
 
-def object_path(store: Path, oid: str) -> Path:
+def get_object_path(store: Path, oid: str) -> Path:
     """Return the path of an object, which may not exist yet. Raises GitError for an invalid object name."""
     if not OID.fullmatch(oid):
         raise GitError(f"{oid[:80]!r} is not the name of a Git LFS object")
@@ -51,13 +51,13 @@ def object_path(store: Path, oid: str) -> Path:
 
 def has_object(store: Path, oid: str, size: int) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        return object_path(store, oid).stat().st_size == size
+        return get_object_path(store, oid).stat().st_size == size
     return False
 
 
 def store_object(store: Path, oid: str, size: int, chunks: Iterable[bytes]) -> None:
     """Write an object into the store. Raises GitError if the content does not match `oid` and `size`."""
-    target = object_path(store, oid)
+    target = get_object_path(store, oid)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=store)
     try:

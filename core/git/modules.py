@@ -13,7 +13,7 @@ from pygit2.enums import FileMode, ObjectType
 from core.errors import GitError
 from core.git import command, lfs
 from core.git.lfs import Pointer
-from core.git.repository import as_git_error, commit_at, open_repository, read_file
+from core.git.repository import opened, read_file, resolve_commit
 
 MAX_ENTRIES = 500_000  # a few kilobytes of trees that name each other can stand for billions of files
 MAX_DEPTH = 200
@@ -44,12 +44,11 @@ class Needed:
         return bool(self.submodules or self.pointers)
 
 
-def needed(path: Path, sha: str) -> Needed:
+def find_needed(path: Path, sha: str) -> Needed:
     """Search all files of a commit. Raises GitError if there are too many."""
-    repository = open_repository(path)
     found = Needed()
-    with as_git_error(path):
-        tree = commit_at(repository, sha).peel(ObjectType.TREE)
+    with opened(path) as repository:
+        tree = resolve_commit(repository, sha).peel(ObjectType.TREE)
         for place, entry in _entries(tree):
             if entry.filemode == FileMode.COMMIT:
                 found.submodules.append((place, str(entry.id)))
@@ -59,7 +58,7 @@ def needed(path: Path, sha: str) -> Needed:
     return found
 
 
-def submodules(path: Path, sha: str) -> dict[str, Module]:
+def read_submodules(path: Path, sha: str) -> dict[str, Module]:
     """Return the submodules that .gitmodules declares, by path. Raises GitError if it cannot be read."""
     sections: dict[str, dict[str, str]] = {}
     for key, value in _config(path, sha, ".gitmodules", r"^submodule\..*\.(path|url|update)$"):
@@ -72,7 +71,7 @@ def submodules(path: Path, sha: str) -> dict[str, Module]:
     }
 
 
-def lfs_settings(path: Path, sha: str) -> dict[str, str]:
+def read_lfs_settings(path: Path, sha: str) -> dict[str, str]:
     """Return `lfs.url` and `lfs.fetchexclude` of .lfsconfig, if set. Raises GitError if it cannot be read."""
     return dict(_config(path, sha, ".lfsconfig", r"^lfs\.(url|fetchexclude)$"))
 
@@ -87,7 +86,7 @@ def _config(path: Path, sha: str, name: str, pattern: str) -> list[tuple[str, st
             arguments,
             repository=path,
             time_limit_s=CONFIG_LIMIT_S,
-            streams=command.captured(2 * CONFIG_BYTES),
+            streams=command.capture_output(2 * CONFIG_BYTES),
         )
     except GitError as error:
         if "ended with code 1" in str(error):  # nothing matches

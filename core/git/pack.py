@@ -1,7 +1,7 @@
 """Write new objects as one pack, without git: each is hashed and compressed once, as it arrives.
 
-`git fast-import` hashes them four times, with an implementation that is slow since it detects attacks by collisions;
-such objects are refused by git when a runner fetches them. The format is that of git's documentation, gitformat-pack.
+`git fast-import` hashes them four times, with a slow SHA-1 that detects collision attacks. That is not needed here: git
+refuses such objects when a runner fetches them. The format is that of git's documentation, gitformat-pack.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ COMMIT, TREE, BLOB = 1, 2, 3
 NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob"}
 PARTIAL = "tmp_adhoc_"
 CHUNK = 1024 * 1024
-BLOCK = 0xFFFF  # most bytes of a block of a zlib stream that is not compressed
-LARGE_OFFSET = 1 << 31  # from here on, an offset stands in a table of its own
+BLOCK = 0xFFFF  # most bytes in one uncompressed block of a zlib stream
+LARGE_OFFSET = 1 << 31  # offsets from here on are in a table of their own
 
 
 class PackedObject(NamedTuple):
@@ -33,7 +33,7 @@ class PackedObject(NamedTuple):
 
 
 class ObjectSpool:
-    """Collects compressed objects in an unnamed temporary file, which the kernel removes whatever kills us.
+    """Collects compressed objects in an unnamed temporary file, which disappears even if this process is killed.
 
     `level` is zlib's, 0 to 9.
     """

@@ -18,7 +18,7 @@ from core.errors import GitError
 from core.git import command
 from core.git.pack import BLOB, COMMIT, TREE, ObjectSpool
 from core.git.remotes import locked
-from core.git.repository import PINS, as_git_error, open_repository
+from core.git.repository import PINS, opened
 from core.packages import PackageEntry
 
 ADHOC = f"{PINS}adhoc/"
@@ -79,29 +79,26 @@ def write_commit(path: Path, name: str, spool: PackageSpool, sha: str) -> str:
 
     Objects that the repository has are not written again.
     """
-    if (known := adhoc_commits(path).get(name)) is not None:
+    if (known := list_adhoc_commits(path).get(name)) is not None:
         return known
-    repository = open_repository(path)
-    with as_git_error(path):
+    with opened(path) as repository:
         spool.write_pack(path / "objects" / "pack", lambda name: pygit2.Oid(raw=name) in repository)
         repository.references.create(ADHOC + name, sha)
     return sha
 
 
-def adhoc_commits(path: Path) -> dict[str, str]:
+def list_adhoc_commits(path: Path) -> dict[str, str]:
     """Return the sha of each ad-hoc commit by its name."""
-    repository = open_repository(path)
-    with as_git_error(path):
+    with opened(path) as repository:
         found = [ref for ref in repository.references.iterator() if ref.name.startswith(ADHOC)]
         return {ref.name.removeprefix(ADHOC): str(ref.target) for ref in found}
 
 
 def forget_adhoc(path: Path, names: Iterable[str]) -> None:
     """Delete the refs of ad-hoc commits. Call it within `locked`."""
-    references = open_repository(path).references
-    with as_git_error(path):
+    with opened(path) as repository:
         for name in names:
-            references.delete(ADHOC + name)
+            repository.references.delete(ADHOC + name)
 
 
 def tidy(path: Path, *, collect: bool) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin
 from core import locks, names
 from core.errors import GitDenied, GitError, InvalidInput
 from core.git import command
-from core.git.repository import PINS, as_git_error, checked_ref, checked_sha, open_repository, pinned, resolve
+from core.git.repository import PINS, as_git_error, check_ref, check_sha, resolve, to_pinned_ref
 from core.git.url import RemoteUrl
 from core.git.url import parse as parse_url
 
@@ -31,13 +31,14 @@ LOGIN_BYTES = 64 * 1024
 REPACK_LIMIT_S = 600.0
 MANY_PACKS = 50  # each fetch adds one
 STALE_LOCK_S = 60.0
-PARTIAL_PACKS = ("tmp_", "pack_git2_")  # of git, and of libgit2, which earlier versions used
+PARTIAL_PACKS = ("tmp_", "pack_git2_")  # prefixes of partial packs of git, and of libgit2, which earlier versions used
 KNOWN_HOSTS = "known_hosts"  # next to the repositories
-MOVED_LIMIT_S = 10.0  # to ask a remote where it has moved
+MOVED_LIMIT_S = 10.0  # time limit for asking a remote where it has moved
 TRACE_BYTES = 65_536
 LOCATION = re.compile(r"header:? location: (\S+)", re.IGNORECASE)
 PLACE = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,255}/[A-Za-z0-9._~/+-]{1,500}")  # people copy it to a shell
 TOKEN_CHARS = 16  # no forge makes shorter tokens
+REF_MISSING = "couldn't find remote ref"
 DENIED = ("terminal prompts disabled", "Authentication failed", "' not found", "returned error: 403")
 
 
@@ -68,28 +69,39 @@ def fetch(path: Path, source: RemoteSource, *, shas: Sequence[str] = (), more: S
     pinned. A ref or commit that the remote does not provide is not an error: check with `resolve`. Redirects are not
     followed. Raises GitError; its text contains no credentials.
     """
-    wanted, refspecs = [checked_sha(sha) for sha in shas], [f"+{checked_ref(ref)}:{pinned(ref)}" for ref in more]
+    wanted, refspecs = [check_sha(sha) for sha in shas], [f"+{check_ref(ref)}:{to_pinned_ref(ref)}" for ref in more]
     with one_writer(path), errors_about(source):
-        by_git(path, source, ["--prune", "--force"], MIRRORED)
-        for refspec in refspecs:
-            with contextlib.suppress(GitError):
-                by_git(path, source, [], [refspec])
+        _fetch_refs(path, source, refspecs)
         for sha in wanted:
             if resolve(path, sha) is None:
                 with contextlib.suppress(GitError):
-                    by_git(path, source, [], [f"+{sha}:{PINS}{sha}"])
+                    fetch_refspecs(path, source, [], [f"+{sha}:{PINS}{sha}"])
         _join_packs(path)
+
+
+def _fetch_refs(path: Path, source: RemoteSource, more: Sequence[str]) -> None:
+    """Fetch branches, tags and the refspecs `more`: in one request if the remote has them all."""
+    update = ["--prune", "--force"]
+    try:
+        fetch_refspecs(path, source, update, [*MIRRORED, *more])
+    except GitError as error:
+        if REF_MISSING not in str(error):
+            raise
+        fetch_refspecs(path, source, update, MIRRORED)
+        for refspec in more:
+            with contextlib.suppress(GitError):
+                fetch_refspecs(path, source, [], [refspec])
 
 
 def fetch_fork(path: Path, url: str, sha: str, *, allow_http: bool) -> None:
     """Fetch one commit of a fork, with its history, and pin it. Raises GitError."""
-    source = fork_source(url, allow_http=allow_http, time_limit_s=FETCH_LIMIT_S)
+    source = make_fork_source(url, allow_http=allow_http, time_limit_s=FETCH_LIMIT_S)
     with one_writer(path), errors_about(source):
-        by_git(path, source, [], [f"+{checked_sha(sha)}:{PINS}{sha}"])
+        fetch_refspecs(path, source, [], [f"+{check_sha(sha)}:{PINS}{sha}"])
         _join_packs(path)
 
 
-def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> RemoteSource:
+def make_fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> RemoteSource:
     """Return the remote of a fork. Raises GitError.
 
     Only http(s) without credentials is allowed: over ssh, the server's own keys would be used.
@@ -100,7 +112,7 @@ def fork_source(url: str, *, allow_http: bool, time_limit_s: float) -> RemoteSou
     return RemoteSource(remote=remote, username="", password="", ssh_key=None, deadline=time.monotonic() + time_limit_s)
 
 
-def source_of(
+def make_remote_source(
     url: str, login: Login | None = None, *, allow_local: bool, allow_http: bool, time_limit_s: float = FETCH_LIMIT_S
 ) -> RemoteSource:
     """Return the remote at a URL with its credentials. A user name in an https URL precedes that of the login.
@@ -117,10 +129,10 @@ def source_of(
     )
 
 
-def lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
+def fetch_lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
     """Return the Git LFS server of a remote that is reached by ssh, "" for the usual one, and the headers it requires.
 
-    Git hosts answer `git-lfs-authenticate` with short-lived credentials. Raises GitError if a host does not.
+    Forges answer `git-lfs-authenticate` with short-lived credentials. Raises GitError if a host does not.
     """
     place, remote_path = source.remote.ssh_place
     with errors_about(source), _environment(path, source) as environment:
@@ -138,7 +150,7 @@ def lfs_login(path: Path, source: RemoteSource) -> tuple[str, dict[str, str]]:
             raise GitError("git-lfs-authenticate did not print credentials") from None
 
 
-def remote_refs(path: Path, source: RemoteSource) -> dict[str, tuple[str, ...]]:
+def list_remote_refs(path: Path, source: RemoteSource) -> dict[str, tuple[str, ...]]:
     """List the branches and tags of a remote by full name; nothing is fetched, and the mirror need not exist yet.
 
     Each value is the object that the ref points to and, for an annotated tag, the commit behind it. Refs with names
@@ -150,7 +162,7 @@ def remote_refs(path: Path, source: RemoteSource) -> dict[str, tuple[str, ...]]:
             repository=path,
             time_limit_s=max(1.0, source.deadline - time.monotonic()),
             environment=environment,
-            streams=command.captured(LISTING_BYTES),
+            streams=command.capture_output(LISTING_BYTES),
         )
         return _listed(printed)
 
@@ -173,7 +185,7 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
 
     Over loopback it takes 31 ms.
     """
-    ref = PINS + checked_sha(sha)
+    ref = PINS + check_sha(sha)
     source = RemoteSource(
         remote=parse_url(url, allow_local=False, allow_http=True),
         username=username,
@@ -182,12 +194,12 @@ def fetch_commit(path: Path, url: str, sha: str, *, username: str, password: str
         deadline=time.monotonic() + FETCH_LIMIT_S,
     )
     with one_writer(path), errors_about(source):
-        if ref not in open_repository(path).references:  # the ref is written last: if it exists, the commit is complete
-            by_git(path, source, ["--depth=1"], [f"+{sha}:{ref}"], one_pack=True)
+        if resolve(path, ref) is None:  # the ref is written last: if it exists, the commit is complete
+            fetch_refspecs(path, source, ["--depth=1"], [f"+{sha}:{ref}"], one_pack=True)
             _join_packs(path)
 
 
-def by_git(
+def fetch_refspecs(
     path: Path,
     source: RemoteSource,
     options: Sequence[str],
@@ -216,12 +228,12 @@ def by_git(
 
 @contextlib.contextmanager
 def _environment(path: Path, source: RemoteSource) -> Iterator[dict[str, str]]:
-    allowed = command.allowing(source.remote.scheme)
+    allowed = command.allow_transport(source.remote.scheme)
     if source.remote.scheme == "ssh":
         with command.ssh_environment(source.ssh_key, path.absolute().parent / KNOWN_HOSTS) as environment:
             yield environment | allowed
     elif source.password and source.remote.scheme != "file":
-        yield command.basic_auth(source.username, source.password) | allowed
+        yield command.make_basic_auth(source.username, source.password) | allowed
     else:
         yield allowed
 
@@ -244,7 +256,7 @@ def _masked(text: str, source: RemoteSource) -> str:
     Some forges accept a token as the user name. Ordinary names are shorter and are kept: they are part of many
     addresses.
     """
-    pair = command.basic_auth(source.username, source.password)["GIT_CONFIG_VALUE_0"].rpartition(" ")[2]
+    pair = command.make_basic_auth(source.username, source.password)["GIT_CONFIG_VALUE_0"].rpartition(" ")[2]
     words = {source.password, source.remote.password or ""}
     words |= {name for name in (source.username, source.remote.username or "") if len(name) >= TOKEN_CHARS}
     for secret in sorted(filter(None, {pair, *words, *map(quote, words)}), key=len, reverse=True):
@@ -294,7 +306,7 @@ def _moved_to(source: RemoteSource) -> str:
 
 @contextlib.contextmanager
 def one_writer(path: Path) -> Iterator[None]:
-    """Like `locked`, for a repository to which git writes for nobody else: also remove partial packs."""
+    """Like `locked`, for a repository that has no other writers: also remove partial packs."""
     with locked(path):
         remove_partial_packs(path)
         yield
@@ -315,7 +327,7 @@ def remove_partial_packs(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def partial_packs_size(path: Path) -> int:
+def measure_largest_partial_pack(path: Path) -> int:
     """Return the size of the largest partial pack in bytes."""
     return max((file.stat().st_size for file in _partial_packs(path)), default=0)
 

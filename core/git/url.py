@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from core.errors import GitError
-from core.text import printable
+from core.text import make_printable
 
 # user@host:path; a user or host that starts with '-' would become an option of ssh
 SCP_LIKE = re.compile(
@@ -96,10 +96,10 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
     return remote.address, login if any(login) else None
 
 
-def without_credentials(url: str) -> str:
+def remove_credentials(url: str) -> str:
     """Return `url` for a message: no user, password or query, no control characters, at most 200 characters."""
     shown = re.sub(r"//.*@", "//", url.partition("?")[0], flags=re.DOTALL)
-    return printable(shown)[:200]
+    return make_printable(shown)[:200]
 
 
 def _local(url: str, allowed: bool) -> RemoteUrl:
@@ -147,4 +147,4 @@ def _ssh(url: str, username: str | None, password: str | None, place: str) -> Re
 
 
 def _refusal(url: str, reason: str) -> GitError:
-    return GitError(f"{without_credentials(url)!r} cannot be fetched: {reason}")
+    return GitError(f"{remove_credentials(url)!r} cannot be fetched: {reason}")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the Docker image `pushmill-quickstart` (Python and a shell) when it is absent: from python:3.12-slim where a
-# registry answers, else from Debian's or Ubuntu's own packages.
+# Create the Docker image `pushmill-quickstart` (Python and a shell) unless it exists: from python:3.12-slim if a
+# registry answers, otherwise from packages of Debian or Ubuntu.
 set -eu
 
 image=pushmill-quickstart
@@ -8,7 +8,7 @@ if docker image inspect "$image" >/dev/null 2>&1; then
     exit 0
 fi
 
-# without a network this fails at once, behind a wall that swallows packets after Docker's 15 seconds
+# fails at once without a network, and after Docker's 15 s behind a firewall that drops packets
 if docker pull --quiet python:3.12-slim >/dev/null 2>&1; then
     exec docker tag python:3.12-slim "$image"
 fi
@@ -34,7 +34,8 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'C
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 trap 'exit 130' INT TERM HUP
-debootstrap --variant=minbase --include=python3,python3-yaml "$codename" "$root/tree" ${mirror:+"$mirror"} >"$root/log" 2>&1 || {
+debootstrap --variant=minbase --include=python3,python3-yaml "$codename" "$root/tree" ${mirror:+"$mirror"} \
+    >"$root/log" 2>&1 || {
     tail -n 3 "$root/log" >&2
     exit 1
 }

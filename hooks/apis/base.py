@@ -16,11 +16,11 @@ from urllib.parse import quote
 from core.errors import InvalidInput
 
 Json = Mapping[str, Any]
-MAX_PAGES = 10  # of a list; the searched entries are near its beginning
+MAX_PAGES = 10  # most pages of a list that are read; the searched entries are near its beginning
 URL_CHARS = 255  # GitLab's limit for the URL of a status
 
 
-class Verdict(StrEnum):
+class CommitState(StrEnum):
     """State that a forge shows for a commit; every forge can express these states in some way."""
 
     WAITING = "waiting"  # it will run
@@ -67,7 +67,7 @@ class CommitStatus:
     """
 
     context: str
-    state: Verdict
+    state: CommitState
     description: str
     url: str
     ref: str
@@ -92,7 +92,7 @@ class Comment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
+class DescribedRepository:
     """The forge's description of a repository; missing texts are "". `is_public` is true only if the forge says so."""
 
     full_name: str
@@ -110,16 +110,16 @@ class Collaborator:
 
 
 class Api(ABC):
-    """What a forge's API is called with and answers. The defaults are GitHub's, which other forges share in part."""
+    """The calls of a forge's API, and the answers that they get. The defaults are GitHub's, which other forges share in part."""
 
     # A final state must not be `pending`, which would block the commit from being merged forever.
-    STATES: Mapping[Verdict, str] = {
-        Verdict.WAITING: "pending",
-        Verdict.RUNNING: "pending",
-        Verdict.SUCCESS: "success",
-        Verdict.FAILURE: "failure",
-        Verdict.ERROR: "error",
-        Verdict.STOPPED: "error",
+    STATES: Mapping[CommitState, str] = {
+        CommitState.WAITING: "pending",
+        CommitState.RUNNING: "pending",
+        CommitState.SUCCESS: "success",
+        CommitState.FAILURE: "failure",
+        CommitState.ERROR: "error",
+        CommitState.STOPPED: "error",
     }
     ROOT: str  # path of the API below the URL of the forge's pages
     RIGHTS: str  # permissions that a token needs, named as on the forge
@@ -155,18 +155,19 @@ class Api(ABC):
 
     def path(self, name: str) -> str:
         """Return the path of a repository. Raises InvalidInput."""
-        return f"/repos/{segments(name)}"
+        return f"/repos/{quote_repository_name(name)}"
 
-    def repository(self, name: str) -> Call:
+    def get_repository(self, name: str) -> Call:
         """Build the call that gets a repository; it succeeds if the token has access."""
         return Call(method="GET", path=self.path(name))
 
-    def described(self, answer: Any) -> Described:
-        """Parse the answer to `repository`."""
-        return Described(
-            full_name=text(answer, "full_name"),
-            default_branch=text(answer, "default_branch"),
-            is_public=says(answer, "private", False) and not says(answer, "internal", True),  # the latter is Gitea's
+    def parse_repository(self, answer: Any) -> DescribedRepository:
+        """Parse the answer to `get_repository`."""
+        return DescribedRepository(
+            full_name=get_text(answer, "full_name"),
+            default_branch=get_text(answer, "default_branch"),
+            is_public=has_value(answer, "private", False)
+            and not has_value(answer, "internal", True),  # the latter is Gitea's
         )
 
     def post_status(self, name: str, sha: str, status: CommitStatus) -> Call:
@@ -181,33 +182,33 @@ class Api(ABC):
             "target_url": status.url,
         }
 
-    def pipeline(self, answer: Any) -> str:  # noqa: ARG002
+    def parse_pipeline(self, answer: Any) -> str:  # noqa: ARG002
         """Parse the answer to `post_status`: the pipeline that later statuses of the commit must name; "" for none."""
         return ""
 
-    def takes(self, shown: Verdict | None, wanted: Verdict) -> bool:  # noqa: ARG002
-        """Return whether the forge accepts `wanted` after the shown verdict; None means that it is unknown."""
+    def accepts(self, shown: CommitState | None, wanted: CommitState) -> bool:  # noqa: ARG002
+        """Return whether the forge accepts `wanted` after the shown state; None means that it is unknown."""
         return True
 
-    def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:  # noqa: ARG002
+    def shows_already(self, status: int, reason: str, wanted: CommitState) -> bool:  # noqa: ARG002
         """Return whether a rejected `post_status` only means that the forge already shows `wanted` or an equivalent."""
         return False
 
-    def webhooks(self, name: str, page: int) -> Call:
+    def list_webhooks(self, name: str, page: int) -> Call:
         """Build the call that lists the webhooks of a repository; pages count from 1."""
         return Call(method="GET", path=f"{self.path(name)}/hooks?{self.PAGES}&page={page}")
 
-    def webhooks_of(self, answer: Any) -> list[Webhook]:
-        """Parse the answer to `webhooks`."""
-        return [self.webhook(hook) for hook in items(answer)]
+    def parse_webhooks(self, answer: Any) -> list[Webhook]:
+        """Parse the answer to `list_webhooks`."""
+        return [self.parse_webhook(hook) for hook in list_objects(answer)]
 
-    def webhook(self, hook: Json) -> Webhook:
-        sent = texts(hook, "events")
+    def parse_webhook(self, hook: Json) -> Webhook:
+        sent = list_texts(hook, "events")
         return Webhook(
-            id=text(hook, "id"),
-            url=text(part(hook, "config"), "url"),
-            active=says(hook, "active", True),
-            lacks=() if "*" in sent else lacking(sent, self.EVENTS),
+            id=get_text(hook, "id"),
+            url=get_text(get_object(hook, "config"), "url"),
+            active=has_value(hook, "active", True),
+            lacks=() if "*" in sent else list_missing_events(sent, self.EVENTS),
             pushes=bool({"*", "push"}.intersection(sent)),
         )
 
@@ -227,39 +228,42 @@ class Api(ABC):
             return None
         return Call(method="POST", path=f"{self.path(name)}/hooks/{quote(hook_id, safe='')}/{self.TEST}")
 
-    def collaborators(self, name: str, page: int) -> Call | None:
+    def list_collaborators(self, name: str, page: int) -> Call | None:
         """Build the call that lists everybody who may push, and maybe others; pages count from 1.
 
         None if nobody can log in with an account of the forge, so that its people cannot be recognised.
         """
         return Call(method="GET", path=f"{self.path(name)}/{self.COLLABORATORS}{self.PAGES}&page={page}")
 
-    def collaborators_of(self, answer: Any) -> list[Collaborator]:
-        """Parse the answer to `collaborators`."""
-        return [person for item in items(answer) if (person := self.collaborator(item)).id]
+    def parse_collaborators(self, answer: Any) -> list[Collaborator]:
+        """Parse the answer to `list_collaborators`."""
+        return [person for item in list_objects(answer) if (person := self.parse_collaborator(item)).id]
 
-    def collaborator(self, item: Json) -> Collaborator:
-        permission = Permission.PUSH if says(part(item, "permissions"), "push", True) else None
-        if says(part(item, "permissions"), "admin", True):
+    def parse_collaborator(self, item: Json) -> Collaborator:
+        permission = Permission.PUSH if has_value(get_object(item, "permissions"), "push", True) else None
+        if has_value(get_object(item, "permissions"), "admin", True):
             permission = Permission.ADMIN
-        return Collaborator(id=text(item, "id"), name=text(item, "login"), permission=permission)
+        return Collaborator(id=get_text(item, "id"), name=get_text(item, "login"), permission=permission)
 
-    def permission(self, name: str, person: Collaborator) -> Call | None:  # noqa: ARG002
+    def get_permission(self, name: str, person: Collaborator) -> Call | None:  # noqa: ARG002
         """Build the call that gets the permission of a person of the list; None if the list contains it."""
         return None
 
-    def permission_of(self, answer: Any) -> Collaborator:
-        """Parse the answer to `permission`, in which the person may be another one who has taken over the name."""
-        return replace(self.collaborator(part(answer, "user")), permission=PERMISSIONS.get(text(answer, "permission")))
+    def parse_permission(self, answer: Any) -> Collaborator:
+        """Parse the answer to `get_permission`, in which the person may be another one who has taken over the name."""
+        return replace(
+            self.parse_collaborator(get_object(answer, "user")),
+            permission=PERMISSIONS.get(get_text(answer, "permission")),
+        )
 
-    def comments(self, name: str, number: int, page: int) -> Call:
+    def list_comments(self, name: str, number: int, page: int) -> Call:
         """Build the call that lists the comments on a pull request, oldest first; pages count from 1."""
         path = f"{self.path(name)}/{self.COMMENTS.format(number)}?{self.OLDEST_FIRST}{self.PAGES}&page={page}"
         return Call(method="GET", path=path)
 
-    def comments_of(self, answer: Any) -> list[Comment]:
-        """Parse the answer to `comments`."""
-        return [self.comment_of(comment) for comment in items(answer)]
+    def parse_comments(self, answer: Any) -> list[Comment]:
+        """Parse the answer to `list_comments`."""
+        return [self.parse_comment(comment) for comment in list_objects(answer)]
 
     def create_comment(self, name: str, number: int, body: str) -> Call:
         """Build the call that creates a comment on a pull request."""
@@ -274,12 +278,12 @@ class Api(ABC):
     def comment_body(self, body: str) -> Json:
         return {"body": body}
 
-    def comment_of(self, answer: Any) -> Comment:
+    def parse_comment(self, answer: Any) -> Comment:
         """Parse the answer to `create_comment` and `edit_comment`."""
-        return Comment(id=text(answer, "id"), body=text(answer, "body"))
+        return Comment(id=get_text(answer, "id"), body=get_text(answer, "body"))
 
 
-def segments(name: str) -> str:
+def quote_repository_name(name: str) -> str:
     """Return a repository's name as a URL path. Raises InvalidInput if it would change the call."""
     parts = name.split("/")
     if len(parts) < 2 or any(part in ("", ".", "..") for part in parts):
@@ -287,34 +291,34 @@ def segments(name: str) -> str:
     return "/".join(quote(part, safe="") for part in parts)
 
 
-def items(answer: Any) -> list[Json]:
+def list_objects(answer: Any) -> list[Json]:
     """Return the objects of a list in an answer."""
     return [item for item in answer if isinstance(item, dict)] if isinstance(answer, list) else []
 
 
-def lacking(sent: Collection[str], needed: Mapping[str, str]) -> tuple[str, ...]:
+def list_missing_events(sent: Collection[str], needed: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the needed events that are not in `sent`; `needed` maps events to names."""
     return tuple(dict.fromkeys(name for event, name in needed.items() if event not in sent))
 
 
-def part(answer: Any, name: str) -> Json:
+def get_object(answer: Any, name: str) -> Json:
     """Return an object inside an object of an answer; empty if there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def texts(answer: Any, name: str) -> list[str]:
+def list_texts(answer: Any, name: str) -> list[str]:
     """Return the texts of a list inside an object of an answer."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
 
 
-def text(answer: Any, name: str) -> str:
+def get_text(answer: Any, name: str) -> str:
     """Return a text, or a number as text, of an object of an answer; "" if there is none."""
     found = answer.get(name) if isinstance(answer, dict) else None
     return str(found) if isinstance(found, str | int) and not isinstance(found, bool) else ""
 
 
-def says(answer: Any, name: str, value: bool) -> bool:
+def has_value(answer: Any, name: str, value: bool) -> bool:
     """Return whether a boolean field of an object of an answer has this value; False if the field is missing."""
     return isinstance(answer, dict) and answer.get(name) is value

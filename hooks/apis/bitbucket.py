@@ -11,18 +11,18 @@ from hooks.apis.base import (
     Api,
     Call,
     Comment,
+    CommitState,
     CommitStatus,
-    Described,
+    DescribedRepository,
     Json,
-    Verdict,
     Webhook,
-    items,
-    lacking,
-    part,
-    says,
-    segments,
-    text,
-    texts,
+    get_object,
+    get_text,
+    has_value,
+    list_missing_events,
+    list_objects,
+    list_texts,
+    quote_repository_name,
 )
 
 KEY_CHARS = 40  # the length of a hexadecimal SHA-1
@@ -30,13 +30,13 @@ KEY_CHARS = 40  # the length of a hexadecimal SHA-1
 
 class BitbucketApi(Api):
     ROOT = "/2.0"
-    STATES: Mapping[Verdict, str] = {
-        Verdict.WAITING: "INPROGRESS",
-        Verdict.RUNNING: "INPROGRESS",
-        Verdict.SUCCESS: "SUCCESSFUL",
-        Verdict.FAILURE: "FAILED",
-        Verdict.ERROR: "FAILED",
-        Verdict.STOPPED: "STOPPED",
+    STATES: Mapping[CommitState, str] = {
+        CommitState.WAITING: "INPROGRESS",
+        CommitState.RUNNING: "INPROGRESS",
+        CommitState.SUCCESS: "SUCCESSFUL",
+        CommitState.FAILURE: "FAILED",
+        CommitState.ERROR: "FAILED",
+        CommitState.STOPPED: "STOPPED",
     }
     RIGHTS = "Repositories: write, Pull requests: write, and Webhooks: read and write"
     EVENTS: Mapping[str, str] = {
@@ -69,16 +69,16 @@ class BitbucketApi(Api):
         return super().headers(token)
 
     def path(self, name: str) -> str:
-        return f"/repositories/{segments(name)}"
+        return f"/repositories/{quote_repository_name(name)}"
 
-    def described(self, answer: Any) -> Described:
-        return Described(
-            full_name=text(answer, "full_name"),
-            default_branch=text(part(answer, "mainbranch"), "name"),
-            is_public=says(answer, "is_private", False),
+    def parse_repository(self, answer: Any) -> DescribedRepository:
+        return DescribedRepository(
+            full_name=get_text(answer, "full_name"),
+            default_branch=get_text(get_object(answer, "mainbranch"), "name"),
+            is_public=has_value(answer, "is_private", False),
         )
 
-    def collaborators(self, name: str, page: int) -> None:  # noqa: ARG002
+    def list_collaborators(self, name: str, page: int) -> None:  # noqa: ARG002
         """Bitbucket has no OpenID Connect for people."""
         return
 
@@ -89,7 +89,7 @@ class BitbucketApi(Api):
 
     def status_body(self, status: CommitStatus) -> Json:
         return {
-            "key": key(status.context),
+            "key": shorten_context(status.context),
             "name": status.context,
             "state": self.STATES[status.state],
             "description": status.description,
@@ -97,15 +97,15 @@ class BitbucketApi(Api):
             "refname": status.ref,
         }
 
-    def webhooks_of(self, answer: Any) -> list[Webhook]:
-        return super().webhooks_of(_values(answer))
+    def parse_webhooks(self, answer: Any) -> list[Webhook]:
+        return super().parse_webhooks(_values(answer))
 
-    def webhook(self, hook: Json) -> Webhook:
+    def parse_webhook(self, hook: Json) -> Webhook:
         return Webhook(
-            id=text(hook, "uuid"),
-            url=text(hook, "url"),
-            active=says(hook, "active", True),
-            lacks=lacking(sent := texts(hook, "events"), self.EVENTS),
+            id=get_text(hook, "uuid"),
+            url=get_text(hook, "url"),
+            active=has_value(hook, "active", True),
+            lacks=list_missing_events(sent := list_texts(hook, "events"), self.EVENTS),
             pushes="repo:push" in sent,
         )
 
@@ -119,18 +119,18 @@ class BitbucketApi(Api):
             "events": list(self.EVENTS),
         }
 
-    def comments_of(self, answer: Any) -> list[Comment]:
+    def parse_comments(self, answer: Any) -> list[Comment]:
         """Omits deleted comments, which stay in the list."""
-        return [self.comment_of(comment) for comment in _values(answer) if not says(comment, "deleted", True)]
+        return [self.parse_comment(comment) for comment in _values(answer) if not has_value(comment, "deleted", True)]
 
     def comment_body(self, body: str) -> Json:
         return {"content": {"raw": body}}
 
-    def comment_of(self, answer: Any) -> Comment:
-        return Comment(id=text(answer, "id"), body=text(part(answer, "content"), "raw"))
+    def parse_comment(self, answer: Any) -> Comment:
+        return Comment(id=get_text(answer, "id"), body=get_text(get_object(answer, "content"), "raw"))
 
 
-def key(context: str) -> str:
+def shorten_context(context: str) -> str:
     """Return the context, or its SHA-1 if it is too long."""
     if len(context) <= KEY_CHARS:
         return context
@@ -138,4 +138,4 @@ def key(context: str) -> str:
 
 
 def _values(answer: Any) -> list[Json]:
-    return items(answer.get("values")) if isinstance(answer, dict) else []
+    return list_objects(answer.get("values")) if isinstance(answer, dict) else []

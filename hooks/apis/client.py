@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from core.text import printable, whole_number
+from core.text import make_printable, parse_whole_number
 from hooks.apis.base import Answer, Call
 
 if TYPE_CHECKING:
     import httpx  # loaded with the first call: many servers make none
 
-TIMEOUT_S = 10.0  # to connect, and between two chunks of an answer
-ANSWER_S = 30.0  # for the whole answer
+TIMEOUT_S = 10.0  # time to connect, and between two chunks of an answer
+ANSWER_S = 30.0  # time for the whole answer
 ANSWER_BYTES = 4 * 1024**2
 REASON_CHARS = 300
 OVER = "not called: the time limit was reached"
@@ -92,7 +92,7 @@ class Client:
         found = _parsed(body)
         if 200 <= status < 300:
             return Answer(status=status, headers=headers, json=found)
-        reason = self._printable(f"{status} {error_text(found) or response.reason_phrase}".strip())
+        reason = self._printable(f"{status} {extract_error_text(found) or response.reason_phrase}".strip())
         if 300 <= status < 400:
             place = self._printable(headers.get("location", "").partition("?")[0])
             return Refused(status=status, reason=f"{reason}: it has moved to {place}")
@@ -106,25 +106,27 @@ class Client:
     def _printable(self, text: str) -> str:
         """Remove the token, in case the forge or a library repeats it, and unprintable characters."""
         text = text.replace(self._token, "…") if self._token else text
-        return printable(text, " ")[:REASON_CHARS]
+        return make_printable(text, " ")[:REASON_CHARS]
 
 
 class _TooMuch(Exception):
     """Raised when an answer is too large or takes too long."""
 
 
-def error_text(found: Any, depth: int = 4) -> str:
+def extract_error_text(found: Any, depth: int = 4) -> str:
     """Return the forge's error message: `message` or `error`, as text or in an object, with GitHub's `errors`."""
     if isinstance(found, str):
         return found
     if depth == 0 or not isinstance(found, dict | list):
         return ""
     if isinstance(found, list):
-        return "; ".join(filter(None, (error_text(item, depth - 1) for item in found)))
-    parts = [error_text(found.get(name), depth - 1) for name in SAYING]
+        return "; ".join(filter(None, (extract_error_text(item, depth - 1) for item in found)))
+    parts = [extract_error_text(found.get(name), depth - 1) for name in SAYING]
     if any(parts):
         return ": ".join(filter(None, parts))
-    return "; ".join(f"{name} {what}" for name, value in found.items() if (what := error_text(value, depth - 1)))
+    return "; ".join(
+        f"{name} {what}" for name, value in found.items() if (what := extract_error_text(value, depth - 1))
+    )
 
 
 def _read(response: httpx.Response, limit_s: float) -> bytes:
@@ -148,10 +150,10 @@ def _parsed(body: bytes) -> Any:
 def _wait_s(headers: Mapping[str, str]) -> float | None:
     """Return how long the forge wants no calls, from any of the headers that forges use."""
     if given := headers.get("retry-after", "").strip():
-        seconds = whole_number(given)
+        seconds = parse_whole_number(given)
         return _bounded(_until(given) if seconds is None else seconds)
     for prefix in ("x-ratelimit", "ratelimit"):
-        reset = whole_number(headers.get(f"{prefix}-reset", "").strip())
+        reset = parse_whole_number(headers.get(f"{prefix}-reset", "").strip())
         if headers.get(f"{prefix}-remaining", "").strip() == "0" and reset is not None:
             return _bounded(reset - time.time())
     return None

@@ -38,7 +38,7 @@ class GiteaApi(Api):
     def headers(self, token: str) -> Mapping[str, str]:
         return {"Authorization": f"token {token}", "Accept": "application/json"}
 
-    def permission(self, name: str, person: Collaborator) -> Call:
+    def get_permission(self, name: str, person: Collaborator) -> Call:
         return Call(method="GET", path=f"{self.path(name)}/collaborators/{quote(person.name, safe='')}/permission")
 
     def webhook_body(self, url: str, secret: str) -> Json:

@@ -10,35 +10,35 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from core.text import whole_number
+from core.text import parse_whole_number
 from hooks.apis.base import (
     Api,
     Collaborator,
+    CommitState,
     CommitStatus,
-    Described,
+    DescribedRepository,
     Json,
     Permission,
-    Verdict,
     Webhook,
-    lacking,
-    says,
-    segments,
-    text,
+    get_text,
+    has_value,
+    list_missing_events,
+    quote_repository_name,
 )
 
 REPEATED = "Cannot transition status via"
 DEVELOPER, OWNER = 30, 50
-UNFINISHED = (Verdict.WAITING, Verdict.RUNNING)
+UNFINISHED = (CommitState.WAITING, CommitState.RUNNING)
 
 
 class GitLabApi(Api):
-    STATES: Mapping[Verdict, str] = {
-        Verdict.WAITING: "pending",
-        Verdict.RUNNING: "running",
-        Verdict.SUCCESS: "success",
-        Verdict.FAILURE: "failed",
-        Verdict.ERROR: "failed",
-        Verdict.STOPPED: "canceled",
+    STATES: Mapping[CommitState, str] = {
+        CommitState.WAITING: "pending",
+        CommitState.RUNNING: "running",
+        CommitState.SUCCESS: "success",
+        CommitState.FAILURE: "failed",
+        CommitState.ERROR: "failed",
+        CommitState.STOPPED: "canceled",
     }
     ROOT = "/api/v4"
     NESTED = True
@@ -65,18 +65,18 @@ class GitLabApi(Api):
 
     def path(self, name: str) -> str:
         """Encode the whole name, including subgroups, as one path segment."""
-        segments(name)
+        quote_repository_name(name)
         return f"/projects/{quote(name, safe='')}"
 
-    def described(self, answer: Any) -> Described:
-        return Described(
-            full_name=text(answer, "path_with_namespace"),
-            default_branch=text(answer, "default_branch"),
-            is_public=text(answer, "visibility") == "public",
+    def parse_repository(self, answer: Any) -> DescribedRepository:
+        return DescribedRepository(
+            full_name=get_text(answer, "path_with_namespace"),
+            default_branch=get_text(answer, "default_branch"),
+            is_public=get_text(answer, "visibility") == "public",
         )
 
     def status_body(self, status: CommitStatus) -> Json:
-        number = whole_number(status.pipeline)
+        number = parse_whole_number(status.pipeline)
         return {
             "state": self.STATES[status.state],
             "name": status.context,
@@ -86,37 +86,42 @@ class GitLabApi(Api):
             **({} if number is None else {"pipeline_id": number}),
         }
 
-    def pipeline(self, answer: Any) -> str:
-        return text(answer, "pipeline_id")
+    def parse_pipeline(self, answer: Any) -> str:
+        return get_text(answer, "pipeline_id")
 
-    def takes(self, shown: Verdict | None, wanted: Verdict) -> bool:
+    def accepts(self, shown: CommitState | None, wanted: CommitState) -> bool:
         """GitLab rejects the same state again, and `pending` after `running`."""
         if shown is None:
             return True
-        return self.STATES[shown] != self.STATES[wanted] and (shown, wanted) != (Verdict.RUNNING, Verdict.WAITING)
+        return self.STATES[shown] != self.STATES[wanted] and (shown, wanted) != (
+            CommitState.RUNNING,
+            CommitState.WAITING,
+        )
 
-    def shows_already(self, status: int, reason: str, wanted: Verdict) -> bool:
+    def shows_already(self, status: int, reason: str, wanted: CommitState) -> bool:
         """GitLab rejects repeating an unfinished state."""
         return status == 400 and REPEATED in reason and wanted in UNFINISHED
 
-    def collaborator(self, item: Json) -> Collaborator:
+    def parse_collaborator(self, item: Json) -> Collaborator:
         """Developers (30) and maintainers (40) may push, and only owners (50) may delete the project.
 
         Access levels are numbers: https://docs.gitlab.com/api/members/. Blocked people stay in the list.
         """
-        level = whole_number(text(item, "access_level")) or 0
+        level = parse_whole_number(get_text(item, "access_level")) or 0
         permission = Permission.ADMIN if level >= OWNER else Permission.PUSH if level >= DEVELOPER else None
-        active = text(item, "state") == "active"
-        return Collaborator(id=text(item, "id"), name=text(item, "username"), permission=permission if active else None)
+        active = get_text(item, "state") == "active"
+        return Collaborator(
+            id=get_text(item, "id"), name=get_text(item, "username"), permission=permission if active else None
+        )
 
-    def webhook(self, hook: Json) -> Webhook:
+    def parse_webhook(self, hook: Json) -> Webhook:
         """A webhook that GitLab disabled after failures has an `alert_status`."""
         return Webhook(
-            id=text(hook, "id"),
-            url=text(hook, "url"),
-            active=text(hook, "alert_status") in ("", "executable"),
-            lacks=lacking([event for event in self.EVENTS if says(hook, event, True)], self.EVENTS),
-            pushes=says(hook, "push_events", True),
+            id=get_text(hook, "id"),
+            url=get_text(hook, "url"),
+            active=get_text(hook, "alert_status") in ("", "executable"),
+            lacks=list_missing_events([event for event in self.EVENTS if has_value(hook, event, True)], self.EVENTS),
+            pushes=has_value(hook, "push_events", True),
         )
 
     def webhook_body(self, url: str, secret: str) -> Json:

@@ -24,9 +24,8 @@ class Forge(ABC):
     SIGNATURE: str  # headers
     EVENT: str
     DELIVERY: str
-    # paths below the page of a repository, "" for none: where to enter the webhook's URL and secret, its existing webhooks
-    # with the results of their deliveries, where to enter the public half of a deploy key, the changes between commits, and
-    # the folder of commits
+    # paths below the page of a repository, "" for none: to add a webhook, the list of webhooks with their deliveries, to
+    # add a deploy key, the changes between two commits, and the folder of commits
     NEW_WEBHOOK: str
     WEBHOOKS, DEPLOY_KEYS = "/settings/hooks", "/settings/keys"
     CHANGES, COMMITS = "/compare/{before}...{after}", "/commit"
@@ -39,7 +38,7 @@ class Forge(ABC):
 
     def has_proof(self, headers: Headers) -> bool:
         """Return whether the headers contain a signature or token of this forge's form. Checks nothing else."""
-        return signatures.well_formed(self.header(headers, self.SIGNATURE), self.PREFIX)
+        return signatures.is_well_formed(self.header(headers, self.SIGNATURE), self.PREFIX)
 
     def verify(self, headers: Headers, body: bytes, secret: bytes) -> bool:
         """Return True if the delivery was signed with `secret`; in constant time."""

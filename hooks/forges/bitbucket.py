@@ -8,7 +8,7 @@ from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_pull_request, checked_push
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, check_pull_request, check_push
 
 FOLDERS = {"branch": "refs/heads/", "tag": "refs/tags/", "annotated_tag": "refs/tags/"}
 MAX_REFS = 10_000
@@ -33,7 +33,7 @@ class Bitbucket(Forge):
         if kind in OPEN or kind in CLOSED:
             return _pull_request(payload.read(headers, body), closed=kind in CLOSED)
         if kind != "repo:push":
-            return Ignored(payload.ignored_reason(kind) if kind else f"no {self.EVENT} header")
+            return Ignored(payload.explain_ignored_event(kind) if kind else f"no {self.EVENT} header")
         found = payload.read(headers, body)
         changes = payload.get_mappings(payload.get_mapping(found, "push"), "changes")
         if len(changes) > MAX_REFS:
@@ -59,7 +59,7 @@ def _moved(change: payload.Json, pusher: str) -> PushEvent | None:
     )
     if folder is None or before == after:
         return None
-    return checked_push(
+    return check_push(
         PushEvent(
             ref=folder + payload.get_text(new or old, "name"),
             before=before,
@@ -83,7 +83,7 @@ def _pull_request(found: payload.Json, *, closed: bool) -> PullRequestEvent | Ig
     commit = payload.get_mapping(source, "commit")
     if not commit and not closed:
         return Ignored("pull request: its branch was deleted")
-    return checked_pull_request(
+    return check_pull_request(
         PullRequestEvent(
             number=request.get("id", 0),
             sha=payload.get_text(commit, "hash", ""),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_push
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, check_push
 
 FAMILY = ("x-forgejo-", "x-gitea-")
 
@@ -28,7 +28,7 @@ class Gitea(Forge):
 
     def signed(self, headers: Headers, body: bytes) -> bytes:
         """Gitea signs the JSON, even if it was sent as a form."""
-        return payload.json_text(headers, body)
+        return payload.extract_json_text(headers, body)
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | PullRequestEvent | Ignored:
         """Only `delete` reports a deleted branch; a push reports everything else of `create` and `delete`."""
@@ -38,14 +38,14 @@ class Gitea(Forge):
         if kind == "delete":
             return _deleted(payload.read(headers, body), self.delivery_id(headers, body))
         if kind == "pull_request":
-            return payload.pull_request(payload.read(headers, body))
+            return payload.parse_pull_request(payload.read(headers, body))
         if kind != "push":
-            return Ignored(payload.ignored_reason(kind) if kind else "no x-gitea-event header")
+            return Ignored(payload.explain_ignored_event(kind) if kind else "no x-gitea-event header")
         found = payload.read(headers, body)
         commits = payload.get_mappings(found, "commits")
         head = payload.get_mapping(found, "head_commit") or (commits[0] if commits else {})  # newest first
         pusher = payload.get_mapping(found, "pusher")
-        moved = payload.pushed_ref(
+        moved = payload.parse_push(
             found,
             commit=head.get("id"),
             message=payload.get_text(head, "message", ""),
@@ -64,7 +64,7 @@ def _deleted(found: payload.Json, delivery: str) -> list[PushEvent] | Ignored:
         return Ignored(f"{kind or 'ref'} {ref} was deleted: its push event is used")
     sender = payload.get_mapping(found, "sender")
     return [
-        checked_push(
+        check_push(
             PushEvent(
                 ref=f"refs/heads/{ref.removeprefix('refs/heads/')}",
                 before=NO_COMMIT,

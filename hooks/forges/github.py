@@ -21,12 +21,12 @@ class GitHub(Forge):
         if kind == "ping":
             return Ignored("ping: the webhook works")
         if kind == "pull_request":
-            return payload.pull_request(payload.read(headers, body))
+            return payload.parse_pull_request(payload.read(headers, body))
         if kind != "push":
-            return Ignored(payload.ignored_reason(kind) if kind else f"no {self.EVENT} header")
+            return Ignored(payload.explain_ignored_event(kind) if kind else f"no {self.EVENT} header")
         found = payload.read(headers, body)
         head = payload.get_mapping(found, "head_commit")
-        return payload.pushed_ref(
+        return payload.parse_push(
             found,
             commit=head.get("id"),
             message=payload.get_text(head, "message", ""),

@@ -19,7 +19,7 @@ from core.model import PullRequestEvent, PushEvent
 from hooks import signatures
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import Headers, Ignored, checked_pull_request
+from hooks.forges.payload import Headers, Ignored, check_pull_request
 
 TOKEN = "x-gitlab-token"  # noqa: S105  (the header's name)
 SIGNATURE, SIGNED_ID, SIGNED_AT = "webhook-signature", "webhook-id", "webhook-timestamp"
@@ -54,7 +54,7 @@ class GitLab(Forge):
         """Check the signature if there is one or the secret is a signing token, otherwise the token."""
         if SIGNATURE in headers or secret.startswith(SIGNING):
             return _verify_signed(headers, body, _key(secret))
-        return signatures.equal(headers.get(TOKEN), secret)
+        return signatures.is_equal(headers.get(TOKEN), secret)
 
     def delivery_id(self, headers: Headers, body: bytes) -> str:
         """Return the same id for each retry and for "Resend". With a signature it is the signed id."""
@@ -68,11 +68,11 @@ class GitLab(Forge):
         if kind == MERGE_REQUEST:
             return _merge_request(payload.read(headers, body))
         if kind not in PUSHES:
-            return Ignored(payload.ignored_reason(kind) if kind else f"no {self.EVENT} header")
+            return Ignored(payload.explain_ignored_event(kind) if kind else f"no {self.EVENT} header")
         found = payload.read(headers, body)
         commit = found.get("checkout_sha")
         head = next((made for made in payload.get_mappings(found, "commits") if made.get("id") == commit), {})
-        return payload.pushed_ref(
+        return payload.parse_push(
             found,
             commit=commit,
             message=payload.get_text(head, "message", ""),
@@ -93,7 +93,7 @@ def _verify_signed(headers: Headers, body: bytes, key: bytes) -> bool:
     signed = f"{identifier}.{at}.".encode("utf-8", "replace") + body
     expected = b"v1," + base64.b64encode(hmac.digest(key or NO_KEY, signed, hashlib.sha256))
     given = headers.get(SIGNATURE, "").split(" ", SIGNATURES)[:SIGNATURES]
-    return any(signatures.equal(one, expected) for one in given) and bool(key)
+    return any(signatures.is_equal(one, expected) for one in given) and bool(key)
 
 
 def _key(secret: bytes) -> bytes:
@@ -111,14 +111,14 @@ def _merge_request(found: payload.Json) -> PullRequestEvent | Ignored:
     request, person = payload.get_mapping(found, "object_attributes"), payload.get_mapping(found, "user")
     action = payload.get_text(request, "action", "")
     if action not in ACTIONS:
-        return payload.no_new_head(action)
+        return payload.ignore_action(action)
     commit = payload.get_mapping(request, "last_commit")
     closed = action in ("close", "merge") or payload.get_text(request, "state", "opened") != "opened"
     if not commit and not closed:
         return Ignored("merge request: it has no commit yet")
     is_author = payload.is_same(person.get("id"), request.get("author_id"))  # others are sent only as a number
     author = payload.get_text(person, "username", "") if is_author else ""
-    return checked_pull_request(
+    return check_pull_request(
         PullRequestEvent(
             number=request.get("iid", 0),
             sha=payload.get_text(commit, "id", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.model import PushEvent
 from hooks.forges import payload
 from hooks.forges.base import Forge
-from hooks.forges.payload import NO_COMMIT, Headers, Ignored, checked_push
+from hooks.forges.payload import NO_COMMIT, Headers, Ignored, check_push
 
 
 class Gogs(Forge):
@@ -18,7 +18,7 @@ class Gogs(Forge):
 
     def signed(self, headers: Headers, body: bytes) -> bytes:
         """Gogs signs the JSON, even if it was sent as a form."""
-        return payload.json_text(headers, body)
+        return payload.extract_json_text(headers, body)
 
     def parse(self, headers: Headers, body: bytes) -> list[PushEvent] | Ignored:
         """Return pushes of branches, and `create` of tags, which Gogs sends instead of a push."""
@@ -30,7 +30,7 @@ class Gogs(Forge):
         found = payload.read(headers, body)
         commits = payload.get_mappings(found, "commits")
         head = commits[0] if commits else {}  # newest first
-        moved = payload.pushed_ref(
+        moved = payload.parse_push(
             found, commit=head.get("id"), message=payload.get_text(head, "message", ""), pusher=_pusher(found, "pusher")
         )
         return Ignored(f"test delivery: the webhook works; {moved.reason}") if isinstance(moved, Ignored) else moved
@@ -45,9 +45,7 @@ def _created(found: payload.Json) -> list[PushEvent] | Ignored:
         return Ignored(f"{kind or 'ref'} {ref} was created: its push event is used")
     if not sha:
         return Ignored(f"tag {ref} was created, but this Gogs does not report its commit")
-    return [
-        checked_push(PushEvent(ref=f"refs/tags/{ref}", before=NO_COMMIT, after=sha, pusher=_pusher(found, "sender")))
-    ]
+    return [check_push(PushEvent(ref=f"refs/tags/{ref}", before=NO_COMMIT, after=sha, pusher=_pusher(found, "sender")))]
 
 
 def _pusher(found: payload.Json, key: str) -> str:

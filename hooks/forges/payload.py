@@ -46,7 +46,7 @@ def is_form(headers: Headers) -> bool:
     return headers.get("content-type", "").lower().startswith(FORM)
 
 
-def json_text(headers: Headers, body: bytes) -> bytes:
+def extract_json_text(headers: Headers, body: bytes) -> bytes:
     """Return the JSON as the forge wrote it: the body, or the field `payload` of a form; b"" if that is missing.
 
     Anyone can send a form, since Gitea and Gogs sign the JSON in it: decoding takes a few times its size in memory and
@@ -72,7 +72,7 @@ def _decoded(value: bytes) -> bytes:
 
 def read(headers: Headers, body: bytes) -> Json:
     try:
-        found = orjson.loads(json_text(headers, body))
+        found = orjson.loads(extract_json_text(headers, body))
     except ValueError as error:
         raise InvalidDelivery(f"the body is not valid JSON: {str(error)[:200]}") from None
     if not isinstance(found, dict):
@@ -102,7 +102,7 @@ def get_mappings(found: Json, key: str) -> list[Json]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def pushed_ref(
+def parse_push(
     found: Json, *, commit: object, message: str, pusher: str, options: tuple[str, ...] = ()
 ) -> list[PushEvent] | Ignored:
     """Return the one ref update of a payload with `ref`, `before` and `after`: all forges except Bitbucket send these.
@@ -114,13 +114,13 @@ def pushed_ref(
     if before == after:
         return Ignored(f"{ref} has not changed")
     event = PushEvent(ref=ref, before=before, after=after, pusher=pusher, message=message, options=options)
-    sent = checked_push(event)
+    sent = check_push(event)
     if ref.startswith("refs/tags/") and not sent.deleted and isinstance(commit, str) and names.is_sha(commit):
         return [replace(sent, after=commit)]
     return [sent]
 
 
-def pull_request(found: Json) -> PullRequestEvent | Ignored:
+def parse_pull_request(found: Json) -> PullRequestEvent | Ignored:
     """Parse a pull request of GitHub, whose format Gitea uses too.
 
     Its head may not be a branch; Gitea then gives the ref that we would fetch. Either the branch was deleted, or a
@@ -128,12 +128,12 @@ def pull_request(found: Json) -> PullRequestEvent | Ignored:
     """
     action = get_text(found, "action", "")
     if action not in ACTIONS:
-        return no_new_head(action)
+        return ignore_action(action)
     request, number = get_mapping(found, "pull_request"), found.get("number", 0)
     head, base = get_mapping(request, "head"), get_mapping(request, "base")
     branch = get_text(head, "ref")
     is_branch = not branch.startswith("refs/")
-    return checked_pull_request(
+    return check_pull_request(
         PullRequestEvent(
             number=number,
             sha=get_text(head, "sha"),
@@ -156,15 +156,15 @@ def is_same(one: object, other: object) -> bool:
     return one is not None and type(one) is type(other) and one == other
 
 
-def no_new_head(action: str) -> Ignored:
+def ignore_action(action: str) -> Ignored:
     return Ignored(f"pull request: {action[:80]!r} has no new commit")
 
 
-def ignored_reason(event: str) -> str:
+def explain_ignored_event(event: str) -> str:
     return f"event {event!r}: only pushes and pull requests are used"
 
 
-def checked_push(event: PushEvent) -> PushEvent:
+def check_push(event: PushEvent) -> PushEvent:
     """Check that git accepts a push's names, and cut its texts. The default identity is made of the three names."""
     ref, before, after = event.ref, event.before, event.after
     try:
@@ -182,7 +182,7 @@ def checked_push(event: PushEvent) -> PushEvent:
     )
 
 
-def checked_pull_request(event: PullRequestEvent) -> PullRequestEvent:
+def check_pull_request(event: PullRequestEvent) -> PullRequestEvent:
     """Check a pull request's names and addresses, and cut its texts. A closed one may lack the commit."""
     number: Any = event.number  # as the forge sent it
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= MAX_NUMBER:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from core.errors import InvalidDelivery
 from core.model import PushEvent
 from hooks.forges.base import Forge
-from hooks.forges.payload import Headers, Ignored, checked_push
+from hooks.forges.payload import Headers, Ignored, check_push
 
 FIRST_LINE = "pushmill-push 2"
 UNESCAPED = "pushmill-push 1"  # the first line of hooks that escape nothing
@@ -65,9 +65,7 @@ class Plain(Forge):
             new, _, ref = rest.partition(" ")
             identity = f"{delivery} {ref}"
             events.append(
-                checked_push(
-                    PushEvent(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options)
-                )
+                check_push(PushEvent(ref=ref, before=old, after=new, identity=identity, pusher=pusher, options=options))
             )
         return events or Ignored("no ref has changed")
 
@@ -76,7 +74,7 @@ class Plain(Forge):
         return False
 
 
-def base_url(body: bytes) -> str | None:
+def find_base_url(body: bytes) -> str | None:
     """Return the URL of the pages as the pusher knows it, if the hook sent it."""
     found = _values(body)["base"]
     return found[0].rstrip("/") if found and BASE_URL.fullmatch(found[0]) else None

@@ -25,6 +25,6 @@ FORGES: Mapping[str, Forge] = {
 }
 
 
-def by_host(host: str) -> str | None:
+def find_forge_by_host(host: str) -> str | None:
     """Return the forge of a host, if the host's name indicates one."""
     return next((name for name, forge in FORGES.items() if forge.serves(host.lower())), None)

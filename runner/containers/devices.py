@@ -38,12 +38,12 @@ class Holder:
     runner: str
 
 
-def requests(uuids: Sequence[str]) -> list[DeviceRequest]:
+def make_requests(uuids: Sequence[str]) -> list[DeviceRequest]:
     """Request whole devices by UUID, never by count, so that pushmill and not Docker chooses the devices."""
     return [DeviceRequest(device_ids=list(uuids), capabilities=[["gpu"]])] if uuids else []
 
 
-def variable(uuids: Sequence[str]) -> dict[str, str]:
+def make_variable(uuids: Sequence[str]) -> dict[str, str]:
     """The environment variable that tells NVIDIA's runtime which devices the container may see."""
     return {VISIBLE: ",".join(uuids) or NONE}
 
@@ -59,7 +59,7 @@ class Devices:
 
         Created containers that have not been started count as live.
         """
-        with known("which GPUs are taken"):
+        with translate_errors("which GPUs are taken"):
             found = self._api.containers(all=True, filters={"label": LABEL, "status": list(LIVE)})
         return {
             uuid: Holder(
@@ -73,7 +73,7 @@ class Devices:
 
     def of(self, container_id: str) -> list[str]:
         """Return the UUIDs of a container's devices, in order."""
-        with known(f"which GPUs container {container_id[:12]} has"):
+        with translate_errors(f"which GPUs container {container_id[:12]} has"):
             labels = self._api.inspect_container(container_id)["Config"]["Labels"]
         return [uuid for uuid in labels.get(LABEL, "").split(",") if uuid]
 
@@ -83,7 +83,7 @@ class Devices:
         Tries to start a container from an empty image. A trial is the only check that works for hooks, runtimes and CDI
         alike: Docker has no API that says which of them it uses.
         """
-        with known("whether it gives GPUs to containers"):
+        with translate_errors("whether it gives GPUs to containers"):
             image = json.loads(self._api.import_image_from_data(_empty_tar()))["status"]
             try:
                 return NO_DRIVER if NO_DRIVER_ANSWER in self._refusal(image, uuid) else ""
@@ -93,8 +93,8 @@ class Devices:
     def _refusal(self, image: str, uuid: str) -> str:
         """Docker's error message when it starts a container that requests the device; "" if it succeeds."""
         api = self._api
-        host_config = api.create_host_config(device_requests=requests([uuid]), network_mode="none")
-        container = api.create_container(image, ["/none"], host_config=host_config, environment=variable([uuid]))
+        host_config = api.create_host_config(device_requests=make_requests([uuid]), network_mode="none")
+        container = api.create_container(image, ["/none"], host_config=host_config, environment=make_variable([uuid]))
         try:
             api.start(container["Id"])
         except APIError as error:
@@ -106,7 +106,7 @@ class Devices:
 
 
 @contextlib.contextmanager
-def known(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
     """Turn errors of Docker into a PushmillError that says `what` is unknown."""
     try:
         yield

@@ -22,8 +22,8 @@ from core.states import FailureReason
 from runner.containers import devices, firewall, registries, sandboxes
 from runner.containers.images import Image
 from runner.containers.mounts import HostMount
-from runner.containers.pull_progress import pull_lines
-from runner.containers.specs import ContainerSpec, Exit, Found, Network
+from runner.containers.pull_progress import iterate_pull_lines
+from runner.containers.specs import ContainerSpec, Exit, FoundContainer, Network
 from runner.logs.spool import MOUNTED, PROGRAMS
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Engine:
         except (DockerException, PushmillError, OSError) as error:
             raise _failed(FailureReason.IMAGE, f"The image {name} is not available", error) from None
         if found is None:
-            raise ExecutionFailed(FailureReason.IMAGE, f"The image {name} is not there, though Docker pulled it")
+            raise ExecutionFailed(FailureReason.IMAGE, f"Docker has pulled the image {name}, but does not have it")
         id_, digests = str(found["Id"]), found.get("RepoDigests") or []
         digest = next((d for d in digests if d.partition("@")[0] == _repository(name)), id_)
         if before is None:
@@ -121,14 +121,18 @@ class Engine:
             self._api.create_network(name, driver="bridge", options={ICC: "false"}, labels=labels)
             found = self._network(name)
         if found is None:
-            raise PushmillError(f"Docker made the network {name} and lost it again; is somebody removing networks?")
-        if (found.get("Options") or {}).get(ICC) != "false":
+            raise PushmillError(
+                f"the network {name} is gone although Docker created it: does another program remove networks?"
+            )
+        options = found.get("Options") or {}
+        isolated = options.get(ICC) == "false"
+        if not isolated:
             log.warning(
                 "containers on network %s can reach each other: pushmill did not create it; remove it once", name
             )
         configs = found.get("IPAM", {}).get("Config") or [{}]
-        bridge = (found.get("Options") or {}).get(BRIDGE) or f"br-{found['Id'][:12]}"
-        return Network(bridge=str(bridge), gateway=str(configs[0].get("Gateway", "")))
+        bridge, gateway = options.get(BRIDGE) or f"br-{found['Id'][:12]}", configs[0].get("Gateway", "")
+        return Network(name=name, bridge=str(bridge), gateway=str(gateway), isolated=isolated)
 
     def _network(self, name: str) -> dict[str, Any] | None:
         """Return the oldest network of that name and remove the others.
@@ -164,9 +168,9 @@ class Engine:
             nano_cpus=round(spec.cpus * 1e9) or None,
             cpuset_cpus=spec.cpuset or None,
             shm_size=spec.shm,
-            device_requests=devices.requests(spec.gpus),
+            device_requests=devices.make_requests(spec.gpus),
         )
-        environment = spec.environment | devices.variable(spec.gpus)
+        environment = spec.environment | devices.make_variable(spec.gpus)
         config = api.create_container_config(
             image=spec.image,
             command=COMMAND,
@@ -221,7 +225,7 @@ class Engine:
     def addresses(self, container_id: str) -> list[str]:
         """The container's addresses on its networks; empty after it has ended. Raises ExecutionFailed."""
         try:
-            return sandboxes.addresses(self._api.inspect_container(container_id))
+            return sandboxes.list_addresses(self._api.inspect_container(container_id))
         except NotFound:
             return []
         except (DockerException, OSError) as error:
@@ -252,24 +256,22 @@ class Engine:
                 log.warning("waiting for container %s: %s; trying again", container_id[:12], error)
                 time.sleep(1)
 
-    def terminate(self, container_id: str) -> None:
-        """Send SIGTERM to PID 1 and then to every process in the container, of any user.
+    def terminate(self, container_id: str) -> bool:
+        """Send SIGTERM to PID 1 and then to every process in the container, of any user; returns like `kill`.
 
         PID 1 thereby learns that the end was requested.
         """
-        try:
+
+        def send() -> None:
             self._api.kill(container_id, "SIGTERM")
             command = self._api.exec_create(container_id, TERMINATE, user="0", stdout=False, stderr=False)
             self._api.exec_start(str(command["Id"]), detach=True)
-        except (DockerException, OSError) as error:
-            log.info("stopping container %s: %s", container_id[:12], error)
 
-    def kill(self, container_id: str) -> None:
-        """Send SIGKILL; harmless if the container has ended."""
-        try:
-            self._api.kill(container_id)
-        except (DockerException, OSError) as error:
-            log.info("killing container %s: %s", container_id[:12], error)
+        return _took(container_id, send)
+
+    def kill(self, container_id: str) -> bool:
+        """Send SIGKILL; returns False if it has to be sent again, because the daemon is away or failed."""
+        return _took(container_id, lambda: self._api.kill(container_id))
 
     def remove(self, container_id: str) -> bool:
         """Remove the container and its volumes, running or not. Returns False if the daemon does not answer."""
@@ -282,15 +284,17 @@ class Engine:
             return self.answers()
         return True
 
-    def managed(self, runner: str) -> list[Found]:
+    def managed(self, runner: str) -> list[FoundContainer]:
         """List the containers of this runner, including ended ones."""
         containers = self._api.containers(all=True, filters={"label": [f"pushmill.runner={runner}"]})
         labels = [(container["Id"], container["Labels"]) for container in containers]
-        return [Found(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels]
+        return [
+            FoundContainer(id_, label["pushmill.execution"], int(label["pushmill.attempt"])) for id_, label in labels
+        ]
 
     def stats(self, container_id: str) -> dict[str, Any]:
         """One sample of Docker's statistics of the container, as Docker returns it. Raises PushmillError."""
-        with devices.known(f"what container {container_id[:12]} uses"):
+        with devices.translate_errors(f"what container {container_id[:12]} uses"):
             found: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
         return found
 
@@ -323,11 +327,11 @@ class Engine:
         status(f"Pulling image {name} …")
         started = time.monotonic()
         try:
-            for line in pull_lines(self._api.pull(name, stream=True, decode=True), cancelled):
+            for line in iterate_pull_lines(self._api.pull(name, stream=True, decode=True), cancelled):
                 status(line)
         except (APIError, PushmillError) as error:
             log.warning("pulling %s: %s", name, _answer(error))
-            raise PushmillError(registries.explanation(_answer(error))) from None
+            raise PushmillError(registries.explain_failure(_answer(error))) from None
         status(f"Pulled image {name} in {time.monotonic() - started:.1f} s")
 
 
@@ -339,8 +343,15 @@ def _mounts(spec: ContainerSpec) -> list[Mount]:
         Mount("/valohai/outputs", str(spec.directory / "outputs"), type="bind"),
         Mount("/valohai/config", str(spec.directory / "config"), type="bind", read_only=True),
         *(Mount(f"/pushmill/{name}", str(spool / name), type="bind", read_only=name in PROGRAMS) for name in MOUNTED),
+        *_etc_mounts(spec),
         *(_host_mount(mount) for mount in spec.mounts),
     ]
+
+
+def _etc_mounts(spec: ContainerSpec) -> list[Mount]:
+    taken = {mount.destination for mount in spec.mounts}
+    files = sorted(spec.etc.glob("*")) if spec.etc is not None else []  # an earlier version made no such directory
+    return [Mount(f"/etc/{f.name}", str(f), type="bind") for f in files if f"/etc/{f.name}" not in taken]
 
 
 def _host_mount(mount: HostMount) -> Mount:
@@ -381,6 +392,16 @@ def _repository(image: str) -> str:
     name = image.partition("@")[0]
     head, colon, tag = name.rpartition(":")
     return head if colon and "/" not in tag else name
+
+
+def _took(container_id: str, send: Callable[[], None]) -> bool:
+    """Send a signal; return whether the daemon took it, or rejected it because the container has ended or is gone."""
+    try:
+        send()
+    except (DockerException, OSError) as error:
+        log.info("a signal to container %s was not sent: %s", container_id[:12], error)
+        return isinstance(error, APIError) and error.is_client_error()
+    return True
 
 
 def _failed(reason: FailureReason, what: str, error: Exception) -> ExecutionFailed:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from core.locks import held
+from core.locks import hold
 from runner.containers import ruleset
 from runner.inputs import address_policy
 
@@ -71,8 +71,8 @@ def protect(policy: Policy) -> str:
     if not (INTERFACES / policy.bridge).exists():
         return _problem(f"{policy.bridge} is not an interface of this machine; is the network a Docker bridge?")
     try:
-        wanted = [(program, rules(policy, version)) for version, program in _programs()]
-        generation = ruleset.generation([program for program, _ in wanted])
+        wanted = [(program, build_rules(policy, version)) for version, program in _programs()]
+        generation = ruleset.read_generation([program for program, _ in wanted])
         if generation is not None and _intact.get(policy.bridge) == (generation, wanted):
             return ""
         if all(_changes(program, policy.bridge, found) == [] for program, found in wanted):
@@ -88,7 +88,7 @@ def protect(policy: Policy) -> str:
     return ""
 
 
-def missing(bridge: str) -> str:
+def find_problem(bridge: str) -> str:
     """Return the problem as a sentence if this bridge has no rules, else "". Changes nothing."""
     try:
         for _, program in _programs():
@@ -112,7 +112,7 @@ def remove_unused() -> int:
     return len(gone)
 
 
-def rules(policy: Policy, version: int) -> list[str]:
+def build_rules(policy: Policy, version: int) -> list[str]:
     """Return the rules of a bridge's chain for IP version 4 or 6; pure.
 
     Packets that these rules do not drop go on to the other firewall rules.
@@ -141,7 +141,7 @@ def rules(policy: Policy, version: int) -> list[str]:
     return [*found, "-m addrtype --dst-type BROADCAST -j DROP"] if version == 4 else found
 
 
-def name_servers() -> tuple[str, ...]:
+def list_name_servers() -> tuple[str, ...]:
     """The machine's name servers without loopback ones; Docker's resolver queries them from containers' namespaces."""
     found: list[str] = []
     for path in RESOLVERS:
@@ -165,7 +165,7 @@ def _locked() -> Iterator[None]:
     """
     deadline = time.monotonic() + LOCK_S
     while True:
-        with held(LOCK, wait=False) as free:
+        with hold(LOCK, wait=False) as free:
             if not free and time.monotonic() > deadline:
                 log.warning("another process has held %s for %g s: changing firewall rules without it", LOCK, LOCK_S)
                 free = True
@@ -264,4 +264,4 @@ def _text(error: Exception) -> str:
 
 
 if __name__ == "__main__":  # for `pushmill doctor`, which does not import the runner
-    print(missing(sys.argv[1]))
+    print(find_problem(sys.argv[1]))

@@ -56,7 +56,7 @@ class Inventory:
 
 
 @dataclass
-class Watch:
+class GpuWatch:
     """Refreshes the inventory without blocking: a child process queries the driver and is abandoned if it hangs.
 
     `offered` returns why Docker cannot give the device with a UUID to containers, "" if it can. The inventory is also
@@ -139,7 +139,7 @@ def parse(answer: bytes) -> Inventory:
     )
 
 
-def known(directory: Path) -> list[Gpu]:
+def read_inventory(directory: Path) -> list[Gpu]:
     """The devices in the supervisor's latest inventory."""
     return [Gpu(**item) for item in read_json(directory / "gpus.json") or []]
 
@@ -163,7 +163,7 @@ def create(
         return make([]), []
     told = ""
     while True:
-        there = [gpu.uuid for gpu in known(directory)]
+        there = [gpu.uuid for gpu in read_inventory(directory)]
         if len(there) < wanted:
             text = f"It asks for {_count(wanted)}, but this machine has {len(there) or 'none'} usable"
             raise ExecutionFailed(FailureReason.INTERNAL, text)
@@ -174,7 +174,7 @@ def create(
                 free, text = [], f"Waiting for {_count(wanted)}: {error}"
             else:
                 free = [uuid for uuid in there if uuid not in taken]
-                text = waiting(wanted, len(free), [(uuid, taken[uuid]) for uuid in there if uuid in taken])
+                text = describe_wait(wanted, len(free), [(uuid, taken[uuid]) for uuid in there if uuid in taken])
             if len(free) >= wanted:
                 return make(free[:wanted]), free[:wanted]
         if text != told:
@@ -185,7 +185,7 @@ def create(
             time.sleep(POLL_S)
 
 
-def waiting(wanted: int, free: int, taken: Sequence[tuple[str, Holder]]) -> str:
+def describe_wait(wanted: int, free: int, taken: Sequence[tuple[str, Holder]]) -> str:
     """Status line of an execution that waits: how many devices are free, and which execution holds each other one."""
     held = ", ".join(f"{uuid} by execution {holder.execution or 'unknown'}" for uuid, holder in taken)
     return f"Waiting for {_count(wanted)}, {free or 'none'} free; held: {held}"
@@ -203,7 +203,7 @@ def _locked(directory: Path, check: Callable[[], None]) -> Iterator[None]:
         place = MACHINE_LOCKS
         place.mkdir(mode=0o700, exist_ok=True)
     while True:
-        with locks.held(place / "gpus.lock", wait=False) as ours:
+        with locks.hold(place / "gpus.lock", wait=False) as ours:
             if ours:
                 yield
                 return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.locks import held
+from core.locks import hold
 from runner.state_dir import read_json, write_json
 
 
@@ -30,7 +30,7 @@ class Image:
 @contextlib.contextmanager
 def recorded_images(directory: Path) -> Iterator[dict[str, Any]]:
     """Lock images.json for the block; changes to the yielded dict are written back afterwards."""
-    with held(directory / "images.lock"):
+    with hold(directory / "images.lock"):
         known = read_json(directory / "images.json") or {}
         before = repr(known)
         yield known

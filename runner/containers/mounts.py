@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
-from core.text import printable
+from core.text import make_printable
 
 WRITABLE = ":rw"  # at the end of an entry of [runner] mounts
 OURS = ("/valohai", "/pushmill", "/proc", "/sys", "/dev")  # reserved paths in a container
@@ -40,10 +40,10 @@ def check(allow: Sequence[str]) -> None:
             or posixpath.normpath(directory) in ("/", "//")
             or ".." in directory.split("/")
         ):
-            raise ConfigError(f"[runner] mounts must be absolute paths of directories, but not of all, got {entry!r}")
+            raise ConfigError(f"[runner] mounts must be absolute paths of directories other than /, got {entry!r}")
 
 
-def allowed(
+def filter_allowed(
     asked: Iterable[Mapping[str, Any]], allow: Sequence[str], data: Path, status: Callable[[str], None]
 ) -> list[HostMount]:
     """Return the allowed mounts among `asked`. Writes a status line for each mount, allowed or rejected.
@@ -55,7 +55,7 @@ def allowed(
     """
     made: list[HostMount] = []
     for item in asked:
-        shown = printable(f"{item.get('source')} at {item.get('destination')}")[:300]
+        shown = make_printable(f"{item.get('source')} at {item.get('destination')}")[:300]
         try:
             mount = _checked(item, allow, data)
             if any(mount.destination == other.destination for other in made):
@@ -75,7 +75,7 @@ def _checked(item: Mapping[str, Any], allow: Sequence[str], data: Path) -> HostM
             raise _Refused("source and destination must be absolute paths without .. and control characters")
     destination = posixpath.normpath("/" + str(destination).lstrip("/"))
     if destination == "/" or ":" in destination or any(_is_in(destination, place) for place in OURS):
-        raise _Refused(f"nothing is mounted at {printable(destination)[:300]}")
+        raise _Refused(f"it must not be mounted at {make_printable(destination)[:300]}")
     real = os.path.realpath(str(source))
     writable = _permission(real, allow)
     if any(_is_in(place, real) for place in _protected(data)) or _is_in(real, os.path.realpath(data)):

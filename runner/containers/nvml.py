@@ -19,7 +19,7 @@ import pynvml  # type: ignore[import-untyped]
 ANSWER_S = 5.0  # for all devices together, each in a thread
 
 
-def inventory(say: Callable[[dict[str, Any]], None]) -> None:
+def report_inventory(say: Callable[[dict[str, Any]], None]) -> None:
     """Pass the driver version and each device to `say`. A missing library means no GPUs; other errors are problems."""
     try:
         pynvml.nvmlInit()
@@ -35,7 +35,7 @@ def inventory(say: Callable[[dict[str, Any]], None]) -> None:
         say(found if found is not None else silent)
 
 
-def usage(uuids: Sequence[str]) -> list[list[int] | None]:
+def measure_usage(uuids: Sequence[str]) -> list[list[int] | None]:
     """[percent, bytes] in use for each device, None for a device that does not answer."""
     try:
         pynvml.nvmlInit()
@@ -95,8 +95,8 @@ def _say(answer: Any) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "list":
-        inventory(_say)
+        report_inventory(_say)
     else:
         for _ in sys.stdin:
-            _say(usage(sys.argv[2:]))
+            _say(measure_usage(sys.argv[2:]))
     os._exit(0)  # a thread that hangs in the driver would keep the interpreter from exiting

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.errors import PushmillError
+from core.units import format_size
 
 LINE_INTERVAL_S = 1.0
 
 
-def pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
+def iterate_pull_lines(events: Iterator[dict[str, Any]], cancelled: Callable[[], bool]) -> Iterator[str]:
     """Yield at most one line per second, about the layer of the latest event.
 
     Raises PushmillError with the daemon's error message.
@@ -32,4 +33,4 @@ def _amount(detail: dict[str, Any]) -> str:
     current, total = detail.get("current"), detail.get("total")
     if not isinstance(current, int) or not isinstance(total, int):
         return ""
-    return f"{current / 1e6:.1f} of {total / 1e6:.1f} MB"
+    return f"{format_size(current)} of {format_size(total)}"

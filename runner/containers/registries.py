@@ -42,7 +42,7 @@ def check(image: str, allow: tuple[str, ...]) -> None:
     An entry of `allow` is a host or host:port. Docker resolves the name again, so this does not stop a name server that
     changes its answer in between. Names that cannot be resolved pass: Docker reports them.
     """
-    registry = registry_of(image)
+    registry = parse_registry(image)
     host, port = _split(registry)
     if not registry or registry.lower() in {item.lower() for item in allow}:
         return
@@ -51,7 +51,7 @@ def check(image: str, allow: tuple[str, ...]) -> None:
     except (OSError, ValueError):
         return
     for address in dict.fromkeys(str(entry[4][0]) for entry in found):
-        why = address_policy.refusal_here(address)
+        why = address_policy.explain_refusal_here(address)
         if why and not address_policy.is_allowed(host, address, allow):
             raise PushmillError(
                 f"its registry {registry} has the address {address}, {why}; "
@@ -59,14 +59,14 @@ def check(image: str, allow: tuple[str, ...]) -> None:
             )
 
 
-def registry_of(image: str) -> str:
+def parse_registry(image: str) -> str:
     """The host (and port) in an image's name, "" for Docker Hub, by the rule of github.com/distribution/reference."""
     first, slash, _ = image.partition("/")
     named = any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()
     return first if slash and named else ""
 
 
-def explanation(message: str) -> str:
+def explain_failure(message: str) -> str:
     """Explain a failed pull without quoting the daemon's message."""
     return next((text for pattern, text in EXPLANATIONS if pattern.search(message)), UNKNOWN)
 

@@ -14,8 +14,8 @@ NLM_F_REQUEST, NFTA_GEN_ID = 1, 1
 TIMEOUT_S = 5.0
 
 
-def generation(programs: Collection[str]) -> int | None:
-    """Return the number of the ruleset of this network namespace, which each change by anybody increases.
+def read_generation(programs: Collection[str]) -> int | None:
+    """Return the generation of this network namespace's ruleset: a number that every change increases.
 
     Returns None if one of the iptables programs does not use nftables, or if the kernel does not answer: the rules may
     then have changed.

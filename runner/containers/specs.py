@@ -16,6 +16,7 @@ class ContainerSpec:
     without it the repository directory itself is mounted. `network` is a network's name, "none", or "container:NAME" to
     join the network namespace of that container. Zero `memory` or `cpus`
     means no limit; `cpuset` names CPU cores, "" for any. `mounts` have already been checked. `gpus` are device UUIDs.
+    `etc` contains files that are mounted below /etc, unless one of `mounts` is there.
     """
 
     runner: str
@@ -33,6 +34,7 @@ class ContainerSpec:
     pids: int
     shm: int
     gpus: tuple[str, ...] = ()
+    etc: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,19 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The containers' network: its interface on this machine, and this machine's address on it ("" if it has none)."""
+    """The containers' network: its interface on this machine, and this machine's address on it ("" if it has none).
 
+    Containers on an `isolated` one cannot reach each other.
+    """
+
+    name: str
     bridge: str
     gateway: str
+    isolated: bool
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundContainer:
     """A container of this runner, as listed by the daemon."""
 
     container_id: str

@@ -81,10 +81,10 @@ class Sampler:
         if self._meter is None:
             self._meter = Meter(self._engine.gpus.of(self._container_id))
         stats, at, time_us = self._engine.stats(self._container_id), time.monotonic(), self._clock.us(time.time())
-        before, self._last = self._last, cpu_reading(stats, at)
-        values = [] if before is None or self._last is None else [("cpu", processors(before, self._last))]
+        before, self._last = self._last, extract_cpu_reading(stats, at)
+        values = [] if before is None or self._last is None else [("cpu", compute_busy_cores(before, self._last))]
         if before is not None:  # the first sample only starts the measurement of CPU time
-            values += [("memory", value) for value in memory(stats)]
+            values += [("memory", value) for value in extract_memory(stats)]
             values += self._meter.read()
         return [(time_us, series, value) for series, value in values]
 
@@ -99,18 +99,18 @@ class Sampler:
                 self._samples.popleft()
 
 
-def cpu_reading(stats: Mapping[str, Any], at: float) -> Reading | None:
+def extract_cpu_reading(stats: Mapping[str, Any], at: float) -> Reading | None:
     """Extract the CPU time from Docker's statistics; None if the container has ended."""
     used = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
     return Reading(at, used / 1e9) if used else None
 
 
-def processors(before: Reading, now: Reading) -> float:
+def compute_busy_cores(before: Reading, now: Reading) -> float:
     """Average number of busy CPU cores between two readings."""
     return max(0.0, now.cpu_s - before.cpu_s) / max(0.001, now.at - before.at)
 
 
-def memory(stats: Mapping[str, Any]) -> Iterator[int]:
+def extract_memory(stats: Mapping[str, Any]) -> Iterator[int]:
     """Yield the memory in use without reclaimable cache, in bytes, as `docker stats` counts it.
 
     Yields nothing if the container has ended.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from core.errors import PushmillError
 from runner import cleanup, quarantine, sandbox
-from runner.execution.claim import acknowledged_offsets, claim
+from runner.execution.claim import claim
 from runner.execution.conclude import concluded, discard
 from runner.execution.container import ensure_started, open_relay
 from runner.execution.context import ExecutionContext
@@ -83,7 +83,7 @@ def _recover(host: Host, directory: Path) -> None:
 
 def _cannot_start(host: Host, directory: Path) -> bool:
     """Whether the container was never started and its network sandbox has ended since it was created."""
-    joined = sandbox.taken(directory)
+    joined = sandbox.load_sandbox(directory)
     if joined is None or host.engine.sandboxes.is_running(joined.name):
         return False
     return host.engine.is_new(read_json(directory / "container.json"))
@@ -94,8 +94,7 @@ def adopt(host: Host, directory: Path, attempt: int, claimed_at: float) -> None:
     claimed = claim(host, directory, attempt, resume=True)
     if claimed is None:
         return
-    offsets = acknowledged_offsets(host, claimed[0])
-    with ExecutionContext(host, claimed, directory, claimed_at, offsets) as run, concluded(run):
+    with ExecutionContext(host, claimed, directory, claimed_at) as run, concluded(run):
         run.container_id = read_json(directory / "container.json")
         run.status(f"Runner {host.settings.name} resumed it")
         open_relay(run, {})

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from core.errors import Conflict, ExecutionFailed, NotFound
 from core.states import FailureReason, State
-from core.units import limit_text
+from core.units import format_limit
 from core.wire import FinalReport
 from runner import quarantine, sandbox
-from runner.clock import steady
+from runner.clock import get_uptime
 from runner.execution.context import AWAY_S, Cancelled, ExecutionContext
-from runner.execution.outcome import failed, stopped
+from runner.execution.outcome import make_failed_report, make_stopped_report
 from runner.host import Host
+from runner.server_client import Unavailable
 from runner.state_dir import locked, read_json
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def concluded(run: ExecutionContext) -> Iterator[None]:
         run.report = _early_end(run, end)
     except Exception as error:
         log.exception("execution %s", run.spec.uuid)
-        run.report = failed(run.spec.attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
+        run.report = make_failed_report(run.spec.attempt, FailureReason.INTERNAL, f"{type(error).__name__}: {error}")
     if run.report is not None and not run.lease.lost:
         _send(run, run.report)
 
@@ -85,13 +86,13 @@ def discard(host: Host, directory: Path) -> None:
 def _early_end(run: ExecutionContext, end: Cancelled | ExecutionFailed) -> FinalReport | None:
     attempt = run.spec.attempt
     if run.lease.stop:
-        return stopped(attempt)
+        return make_stopped_report(attempt)
     if run.lease.expired():
-        limit = limit_text(run.limits.time_s)
+        limit = format_limit(run.limits.time_s)
         message = f"Its time limit of {limit} passed before the container started"
-        return failed(attempt, FailureReason.TIME_LIMIT, message)
+        return make_failed_report(attempt, FailureReason.TIME_LIMIT, message)
     if isinstance(end, ExecutionFailed):
-        return failed(attempt, end.reason, str(end))
+        return make_failed_report(attempt, end.reason, str(end))
     return None  # the lease is lost
 
 
@@ -100,11 +101,12 @@ def _send(run: ExecutionContext, report: FinalReport) -> None:
     run.status(f"Finished in {run.seconds:.1f} s: {outcome}")
     last = run.shipper.settle()
     if run.shipper.error is not None and report.state == State.COMPLETE:
-        report = failed(report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.shipper.error}")
-    run.lease.close()
+        report = make_failed_report(
+            report.attempt, FailureReason.INTERNAL, f"The log cannot be stored: {run.shipper.error}"
+        )
     if run.container_ended_at is not None:
-        report = replace(report, upload_s=round(steady() - run.container_ended_at, 3))
-    try:
+        report = replace(report, upload_s=round(get_uptime() - run.container_ended_at, 3))
+    try:  # the lease is extended meanwhile: the server may be away for long
         run.reporter.final(run.spec.uuid, report, last)
-    except (Conflict, NotFound) as refusal:
+    except (Conflict, NotFound, Unavailable) as refusal:
         log.info("execution %s ended without us: %s", run.spec.uuid, refusal)

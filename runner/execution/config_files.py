@@ -68,7 +68,7 @@ def put(config_dir: Path, name: str, document: Any) -> None:
     _write(config_dir / f"{name}.yaml", text)
 
 
-def environment(spec: ExecutionSpec) -> dict[str, str]:
+def build_environment(spec: ExecutionSpec) -> dict[str, str]:
     """Return the container's environment variables. Those of the user never override the ones in IDENTITY.
 
     Raises ExecutionFailed for a variable that Linux cannot pass to a program.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import shutil
@@ -18,8 +19,8 @@ from runner.containers.images import Image
 from runner.containers.sandboxes import Sandbox
 from runner.containers.specs import ContainerSpec
 from runner.execution import config_files, relay
-from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
-from runner.host import runtime
+from runner.execution.context import BackgroundCall, ExecutionContext, retry_over_restarts
+from runner.host import describe_runtime
 from runner.state_dir import read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ def open_relay(run: ExecutionContext, input_requests: Mapping[str, Any]) -> dict
         run.reporter.detail(run.spec.uuid, run.spec.attempt, text)
 
     try:
-        ports = [state["port"]] if state["port"] else relay.ports(run.host.settings.relay_port_range)
+        ports = [state["port"]] if state["port"] else relay.shuffle_ports(run.host.settings.relay_port_range)
         run.relay = relay.Relay(address, ports, state["token"], state["inputs"], set_detail)
     except OSError as error:
         log.warning("containers cannot reach this runner at %s: %s", address, error)
         return {}
-    write_json(path, state | {"port": run.relay.port})
+    if run.relay.port != state["port"]:
+        with contextlib.suppress(OSError):  # on a full disk: only the next slot would need it
+            write_json(path, state | {"port": run.relay.port})
     return run.relay.api()
 
 
@@ -72,7 +75,8 @@ def _start_on(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path
     joined = _sandbox(run)
     if joined is not None:
         try:
-            return _start(run, image, checkout, replace(container, network=f"container:{joined.name}"))
+            joining = replace(container, network=f"container:{joined.name}", etc=run.directory / sandbox.ETC)
+            return _start(run, image, checkout, joining)
         except ExecutionFailed:
             if run.host.engine.sandboxes.is_running(joined.name):
                 raise
@@ -86,19 +90,21 @@ def _sandbox(run: ExecutionContext) -> Sandbox | None:
     ready = run.host.ready_sandbox
     if ready is None or run.spec.network != "open":
         return None
-    return sandbox.taken(run.directory) or ready.take(run.directory)
+    return sandbox.load_sandbox(run.directory) or ready.take(run.directory)
 
 
 def _start(run: ExecutionContext, image: Image, checkout: BackgroundCall[Path], container: ContainerSpec) -> None:
     run.check()
-    devices = _create(run, container)
+    devices, record = _create(run, container), run.directory / "container.json"
     try:
         checkout.result()  # only the start mounts the tree, so the container is created meanwhile
-        write_json(run.directory / "container.json", run.container_id)
         run.reporter.container(run.spec.uuid, run.spec.attempt, run.container_id, image.digest, devices, run.stage_s)
+        write_json(record, run.container_id)  # now the next slot may adopt it: it does not report it again
         ensure_started(run, is_new=True)
     except BaseException:
-        run.host.engine.remove(run.container_id)
+        record.unlink(missing_ok=True)  # before the removal: the next slot would report it as interrupted
+        if not run.host.engine.remove(run.container_id):
+            write_json(record, run.container_id)  # `discard` removes it when Docker is back
         raise
 
 
@@ -109,11 +115,11 @@ def _container(run: ExecutionContext, image: Image, tree: Path | None) -> Contai
         execution=spec.uuid,
         attempt=spec.attempt,
         image=image.id,
-        environment=config_files.environment(spec),
+        environment=config_files.build_environment(spec),
         directory=run.directory,
         tree=tree,
         network=settings.network if spec.network == "open" else "none",
-        mounts=tuple(mounts.allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
+        mounts=tuple(mounts.filter_allowed(spec.mounts, settings.mounts, host.directory.parent, run.status)),
         memory=run.limits.memory,
         cpus=run.limits.cpus,
         cpuset=run.controls.cpuset,
@@ -125,7 +131,7 @@ def _container(run: ExecutionContext, image: Image, tree: Path | None) -> Contai
 def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
     """Create the run's container with the devices that it requests; returns their UUIDs."""
     host, engine = run.host, run.host.engine
-    run.container_id, devices = over_restarts(
+    run.container_id, devices = retry_over_restarts(
         run,
         lambda: gpus.create(
             run.spec.gpus,
@@ -138,9 +144,11 @@ def _create(run: ExecutionContext, container: ContainerSpec) -> list[str]:
         lambda: cleanup.remove_containers(host, run.spec.uuid),  # it may have been created nevertheless
     )
     if devices:
-        found = {gpu.uuid: gpu for gpu in gpus.known(host.directory)}
+        found = {gpu.uuid: gpu for gpu in gpus.read_inventory(host.directory)}
         config_files.put(
-            run.directory / "config", "runtime", runtime(host, [found[uuid] for uuid in devices if uuid in found])
+            run.directory / "config",
+            "runtime",
+            describe_runtime(host, [found[uuid] for uuid in devices if uuid in found]),
         )
     return devices
 
@@ -162,9 +170,28 @@ def ensure_started(run: ExecutionContext, *, is_new: bool = False) -> None:
     """
     engine, container = run.host.engine, run.container_id
     if not (is_new and _started(engine, container)):
-        over_restarts(run, lambda: engine.start_if_new(container))
-    joined = sandbox.taken(run.directory)
-    if run.relay is not None:
-        run.relay.serve_only(joined.addresses if joined else over_restarts(run, lambda: engine.addresses(container)))
+        retry_over_restarts(run, lambda: engine.start_if_new(container))
+    _admit(run)
     if run.host.ready_sandbox is not None:
         run.host.ready_sandbox.prepare_soon()
+
+
+def _admit(run: ExecutionContext) -> None:
+    """Let the container use its relay, from the addresses that it has.
+
+    They are asked for in a thread: about a container that has just ended, Docker answers late.
+    """
+    relay, joined = run.relay, sandbox.load_sandbox(run.directory)
+    if relay is None:
+        return
+    if joined is not None:
+        relay.serve_only(joined.addresses)
+        return
+
+    def admit() -> None:
+        try:
+            relay.serve_only(retry_over_restarts(run, lambda: run.host.engine.addresses(run.container_id)))
+        except ExecutionFailed as error:
+            log.warning("execution %s cannot use its relay: %s", run.spec.uuid, error)
+
+    BackgroundCall(run, admit)

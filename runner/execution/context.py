@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from core.wire import ExecutionSpec, FinalReport
-from runner.clock import ServerClock, steady
+from core.wire import ExecutionSpec, FinalReport, LeaseOrders
+from runner.clock import ServerClock, get_uptime
 from runner.containers.engine import EngineAway
 from runner.execution import step_controls
 from runner.execution.lease import Lease
-from runner.execution.limits import limits
+from runner.execution.limits import compute_limits
 from runner.execution.relay import Relay
-from runner.host import Host, memory_bytes
+from runner.host import Host, get_memory_bytes
 from runner.logs.masking import Masker
 from runner.logs.progress import CommandProgress
 from runner.logs.shipper import LogSource, Shipper
-from runner.logs.spool import StatusWriter
+from runner.logs.spool import StatusWriter, open_alive
 from runner.state_dir import remember_secrets
 
 log = logging.getLogger(__name__)
@@ -42,31 +43,34 @@ class ExecutionContext:
     def __init__(
         self,
         host: Host,
-        claimed: tuple[ExecutionSpec, ServerClock],
+        claimed: tuple[ExecutionSpec, ServerClock, LeaseOrders],
         directory: Path,
         claimed_at: float,
-        offsets: Mapping[str, int],
     ) -> None:
-        spec, clock = claimed
+        spec, clock, orders = claimed
         self.host, self.spec, self.directory, self.claimed_at = host, spec, directory, claimed_at
         self.container_id = ""
         self.relay: Relay | None = None
         self.report: FinalReport | None = None
-        self.container_ended_at: float | None = None  # in seconds of `steady()`
+        self.container_ended_at: float | None = None  # in seconds of `get_uptime()`
         self.stage_s: dict[str, float] = {}  # of those of PREPARING that are done
         self.controls = step_controls.read(spec.environment_variables)
-        self.limits = limits(host.settings, spec, self.controls, memory_bytes())
+        self.limits = compute_limits(host.settings, spec, self.controls, get_memory_bytes())
         limit = self.limits.time_s
         self.lease = Lease(host.reporter, spec.uuid, spec.attempt, clock, claimed_at + limit if limit else None)
+        self.lease.stop = orders.stop  # the next heartbeat repeats it, which is not a new request
         masker = Masker(remember_secrets(directory, spec.secret_values()))
         self.reporter = host.reporter.with_give_up(lambda: self.lease.lost, masker)
         spool = directory / "spool"
+        self.alive = open_alive(
+            spool
+        )  # before the container starts: a short one ends before Docker says it has started
         self.status = StatusWriter(spool, masker)
         self.progress = CommandProgress(spool, [masker.mask_text(command) for command in spec.commands])
         source = LogSource(
             spool=spool, progress=self.progress, status=self.status, masker=masker, clock=self.lease.clock
         )
-        self.shipper = Shipper(source, self.reporter, spec, offsets)
+        self.shipper = Shipper(source, self.reporter, spec, orders.acknowledged)
 
     def __enter__(self) -> Self:
         self.lease.start()
@@ -82,12 +86,14 @@ class ExecutionContext:
             self.relay.close()
         self.progress.close()
         self.status.close()
+        if self.alive is not None:
+            os.close(self.alive)
         self.reporter.close()
 
     @property
     def seconds(self) -> float:
         """Seconds since the claim; 0 if the machine was rebooted in between."""
-        return max(0.0, steady() - self.claimed_at)
+        return max(0.0, get_uptime() - self.claimed_at)
 
     def check(self) -> None:
         """Raise Cancelled if the stage should not continue."""
@@ -95,7 +101,7 @@ class ExecutionContext:
             raise Cancelled
 
 
-def over_restarts(
+def retry_over_restarts(
     run: ExecutionContext, call: Callable[[], Result], mend: Callable[[], object] = lambda: None
 ) -> Result:
     """Return the result of `call`, and repeat it if the connection to Docker breaks during it.
@@ -136,11 +142,11 @@ class BackgroundCall(Generic[Result]):
         return self._result  # type: ignore[return-value]  # None is a Result of a call that returns None
 
     def _run(self) -> None:
-        began = steady()
+        began = get_uptime()
         try:
             self._result = self._call()
             if self._stage:
-                self._execution.stage_s[self._stage] = round(steady() - began, 3)
+                self._execution.stage_s[self._stage] = round(get_uptime() - began, 3)
         except BaseException as error:  # noqa: BLE001  # raised in result()
             self._error = error
         finally:

@@ -8,7 +8,7 @@ import time
 
 from core.errors import Conflict, PushmillError
 from core.wire import LeaseOrders
-from runner.clock import ServerClock, steady
+from runner.clock import ServerClock, get_uptime
 from runner.server_client import Reporter
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class Lease:
     """Extends the lease until closed, and knows whether the execution has to end.
 
     `stop` is "" | "stop" | "kill" and only ever escalates; `lost` means that the execution no longer belongs to this
-    process. While the server cannot be reached, the execution continues. `time_limit_at` is in seconds of `steady()`.
+    process. While the server cannot be reached, the execution continues. `time_limit_at` is in seconds of `get_uptime()`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Lease:
 
     def expired(self) -> bool:
         """Whether the step's time limit has passed."""
-        return self._time_limit_at is not None and steady() >= self._time_limit_at
+        return self._time_limit_at is not None and get_uptime() >= self._time_limit_at
 
     def cancelled(self) -> bool:
         """Whether the stages before the container's start should end."""
@@ -82,6 +82,7 @@ class Lease:
             try:
                 self.renew()
             except Conflict:
-                log.warning("the lease on execution %s is lost", self._execution)
+                if not self._closed.is_set():  # else its final report has just been accepted
+                    log.warning("the lease on execution %s is lost", self._execution)
                 break
         self._reporter.close()

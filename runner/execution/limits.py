@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.config import RunnerConfig
-from core.wire import ExecutionSpec, stricter_limit
+from core.wire import ExecutionSpec, choose_stricter_limit
 from runner.execution.step_controls import Controls
 
 
@@ -20,10 +20,10 @@ class Limits:
     no_output_s: float
 
 
-def limits(settings: RunnerConfig, spec: ExecutionSpec, controls: Controls, machine_memory: int) -> Limits:
+def compute_limits(settings: RunnerConfig, spec: ExecutionSpec, controls: Controls, machine_memory: int) -> Limits:
     return Limits(
-        memory=stricter_limit(settings.memory.of(machine_memory), spec.memory),
-        cpus=stricter_limit(settings.cpus, stricter_limit(spec.cpus, controls.cpus)),
+        memory=choose_stricter_limit(settings.memory.bytes_on(machine_memory), spec.memory),
+        cpus=choose_stricter_limit(settings.cpus, choose_stricter_limit(spec.cpus, controls.cpus)),
         pids=settings.pids,
         time_s=spec.time_limit_s or 0.0,
         no_output_s=spec.no_output_limit_s or 0.0,

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from core.states import FailureReason, State
-from core.units import limit_text, size_text
+from core.units import format_limit, format_size
 from core.wire import FinalReport
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits
-from runner.logs.progress import CommandProgress, Event, code_name
+from runner.logs.progress import CommandEvent, CommandProgress, format_exit_code
 
 
-def failed(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
+def make_failed_report(attempt: int, reason: FailureReason, message: str, exit_code: int | None = None) -> FinalReport:
     state = State.ERROR
     return FinalReport(attempt=attempt, state=state, failure_reason=reason, message=message, exit_code=exit_code)
 
 
-def stopped(attempt: int, exit_code: int | None = None) -> FinalReport:
+def make_stopped_report(attempt: int, exit_code: int | None = None) -> FinalReport:
     return FinalReport(attempt=attempt, state=State.STOPPED, exit_code=exit_code)
 
 
-def ending(
+def make_final_report(
     attempt: int, exited: Exit, asked: State | FailureReason | None, progress: CommandProgress, limits: Limits
 ) -> FinalReport:
     """Return the report of a container that ran. `asked` is why the runner ended it, None if it ended by itself.
@@ -29,41 +29,41 @@ def ending(
     """
     code = exited.code
     if asked is State.STOPPED:
-        return stopped(attempt, code)
+        return make_stopped_report(attempt, code)
     if isinstance(asked, FailureReason):
-        return failed(attempt, asked, _asked(asked, limits), code)
+        return make_failed_report(attempt, asked, _limit_message(asked, limits), code)
     if code == 0:
         return FinalReport(attempt=attempt, state=State.COMPLETE, exit_code=0)
     if exited.oom_killed:
-        return failed(attempt, FailureReason.OUT_OF_MEMORY, _out_of_memory(limits), code)
+        return make_failed_report(attempt, FailureReason.OUT_OF_MEMORY, _out_of_memory(limits), code)
     if progress.out_of_pids:
         message = f"It reached the limit of {limits.pids:,} processes and threads"
-        return failed(attempt, FailureReason.PIDS, message, code)
+        return make_failed_report(attempt, FailureReason.PIDS, message, code)
     if progress.ended is None and code >= 128:
-        detail = exited.error or f"exit code {code_name(code)}"
+        detail = exited.error or f"exit code {format_exit_code(code)}"
         message = f"The container was ended from outside ({detail}); did Docker or the machine restart?"
-        return failed(attempt, FailureReason.INTERRUPTED, message, code)
+        return make_failed_report(attempt, FailureReason.INTERRUPTED, message, code)
     if progress.ended is None and not progress.started:
         message = (
             f"The container ended with {code} before the commands began; is the image for this machine's processor?"
         )
-        return failed(attempt, FailureReason.IMAGE, message, code)
-    return failed(attempt, FailureReason.COMMAND_FAILED, _command(code, progress), code)
+        return make_failed_report(attempt, FailureReason.IMAGE, message, code)
+    return make_failed_report(attempt, FailureReason.COMMAND_FAILED, _command(code, progress), code)
 
 
-def _asked(reason: FailureReason, limits: Limits) -> str:
+def _limit_message(reason: FailureReason, limits: Limits) -> str:
     if reason is FailureReason.TIME_LIMIT:
-        return f"It ran longer than its time limit of {limit_text(limits.time_s)}"
-    return f"It printed nothing for longer than its no-output limit of {limit_text(limits.no_output_s)}"
+        return f"It ran longer than its time limit of {format_limit(limits.time_s)}"
+    return f"It printed nothing for longer than its no-output limit of {format_limit(limits.no_output_s)}"
 
 
 def _out_of_memory(limits: Limits) -> str:
     if not limits.memory:
         return "The kernel ended a process of it: the machine ran out of memory"
-    return f"The kernel ended a process of it at its memory limit of {size_text(limits.memory)}"
+    return f"The kernel ended a process of it at its memory limit of {format_size(limits.memory)}"
 
 
 def _command(code: int, progress: CommandProgress) -> str:
-    event = progress.failed or Event("exit", progress.started, code)
+    event = progress.failed or CommandEvent("exit", progress.started, code)
     sentence = progress.sentence(event) if event.command and event.code == code else None
-    return sentence or f"The script exited with {code_name(code)}"
+    return sentence or f"The script exited with {format_exit_code(code)}"

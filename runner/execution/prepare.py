@@ -7,13 +7,13 @@ from pathlib import Path
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.units import size_text
+from core.units import format_size
 from runner import checkout, cleanup
 from runner.containers import images
 from runner.execution import conclude
-from runner.execution.claim import acknowledged_offsets
-from runner.execution.context import BackgroundCall, ExecutionContext, over_restarts
-from runner.host import free_disk
+from runner.execution.claim import fetch_orders
+from runner.execution.context import BackgroundCall, ExecutionContext, retry_over_restarts
+from runner.host import get_free_disk
 from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
 from runner.inputs.fetch import FetchedInput, InputFetcher
@@ -25,12 +25,14 @@ log = logging.getLogger(__name__)
 def check_disk(run: ExecutionContext) -> None:
     """Make room if the disk is nearly full. Raises ExecutionFailed if too little is free even then."""
     host, least = run.host, run.host.settings.min_free_disk
-    if free_disk(host.directory) < least:
+    if get_free_disk(host.directory) < least:
         BackgroundCall(run, conclude.finish_discards).result()
         BackgroundCall(run, lambda: cleanup.make_room(host)).result()
-    free = free_disk(host.directory)
+    free = get_free_disk(host.directory)
     if free < least:
-        message = f"The runner has {size_text(free)} of free disk; [runner] min_free_disk asks for {size_text(least)}"
+        message = (
+            f"The runner has {format_size(free)} of free disk; [runner] min_free_disk asks for {format_size(least)}"
+        )
         raise ExecutionFailed(FailureReason.DISK, message)
 
 
@@ -43,7 +45,7 @@ def find_image(run: ExecutionContext) -> images.Image:
     """Return the image, pulled if it is missing or has to be pulled each time. Raises ExecutionFailed."""
     host, name = run.host, run.spec.image
     images.record_intended_use(host.directory, name)
-    image = over_restarts(
+    image = retry_over_restarts(
         run,
         lambda: host.engine.image(
             name,
@@ -59,8 +61,8 @@ def find_image(run: ExecutionContext) -> images.Image:
 
 def use_tree(run: ExecutionContext) -> Path:
     """Return the path of the commit's tree, protected from the cleanup; `check_out` fills it."""
-    tree = checkout.tree_of(run.host.cache, run.spec.project_name, run.spec.commit_identifier)
-    checkout.use(run.host.cache, tree, run.directory / "tree")
+    tree = checkout.get_tree_path(run.host.cache, run.spec.project_name, run.spec.commit_identifier)
+    checkout.mark_used(run.host.cache, tree, run.directory / "tree")
     return tree
 
 
@@ -78,9 +80,9 @@ def check_out(run: ExecutionContext) -> Path:
             if failure.reason is not FailureReason.INTERNAL:
                 raise
             log.warning("%s; trying again", failure)
-            acknowledged_offsets(host, spec)
+            fetch_orders(host, spec.uuid, spec.attempt)
             tree = checkout.prepare(*origin, sources.complete)
-    for note in checkout.notes(tree):
+    for note in checkout.read_notes(tree):
         run.status(note)
     return tree
 
@@ -96,7 +98,7 @@ def fetch_inputs(run: ExecutionContext) -> list[FetchedInput]:
             allow_hosts=host.settings.allow_input_hosts,
             status=run.status,
             cancelled=run.lease.cancelled,
-            limit=free_disk(host.directory) - host.settings.min_free_disk,
+            limit=get_free_disk(host.directory) - host.settings.min_free_disk,
         )
         return fetcher.fetch(spec.input_specs(), run.directory / "inputs")
     finally:

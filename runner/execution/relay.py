@@ -25,7 +25,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from core.errors import PushmillError
-from core.text import whole_number
+from core.text import parse_whole_number
 from runner.inputs.fetch import FetchedInput
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ ADDRESS_S = 30.0  # a container's first request may arrive before Docker has rep
 LOOK_S = 1.0  # between two looks at the deadlines of requests
 
 
-def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
+def map_input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
     """Map input ids to the responses of `/input_request`, with the original URLs of the files, for on-demand inputs."""
     return {
         item.input_id: {
@@ -53,7 +53,7 @@ def input_requests(fetched: Iterable[FetchedInput]) -> dict[str, Any]:
     }
 
 
-def ports(first_and_last: tuple[int, int]) -> list[int]:
+def shuffle_ports(first_and_last: tuple[int, int]) -> list[int]:
     """The ports to try, in random order, so that executions that start together rarely try the same one."""
     first, last = first_and_last
     return random.sample(range(first, last + 1), last + 1 - first)
@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _status_detail(length: str, file: BufferedIOBase) -> str | None:
     """The text in a request's body, or None if the body is invalid."""
-    size = whole_number(length)
+    size = parse_whole_number(length)
     if size is None or size > MAX_BODY:
         return None
     try:

@@ -6,14 +6,15 @@ import logging
 
 from runner import state_dir
 from runner.execution import config_files, prepare
-from runner.execution.claim import acknowledged_offsets, claim, start_attempt
+from runner.execution.claim import claim, start_attempt
 from runner.execution.conclude import concluded, discard_in_background
 from runner.execution.container import open_relay, start_container
 from runner.execution.context import BackgroundCall, ExecutionContext
-from runner.execution.relay import input_requests
+from runner.execution.relay import map_input_requests
 from runner.execution.upload import upload
 from runner.execution.wait import wait_for_end
-from runner.host import Host, protect, runtime
+from runner.host import Host, describe_runtime, protect
+from runner.sandbox import lending
 from runner.state_dir import locked
 
 log = logging.getLogger(__name__)
@@ -31,10 +32,10 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
         claimed = claim(host, directory, attempt, resume=resume)
         if claimed is None:
             return
-        spec, _ = claimed
-        offsets = acknowledged_offsets(host, spec) if resume or attempt > 1 else {}
-        state_dir.make(host.directory, directory, spec.script, offsets)
-        with ExecutionContext(host, claimed, directory, claimed_at, offsets) as run, concluded(run):
+        spec, _, orders = claimed
+        state_dir.make(host.directory, directory, spec.script, orders.acknowledged)
+        run = ExecutionContext(host, claimed, directory, claimed_at)
+        with lending(host.ready_sandbox, directory), run, concluded(run):
             prepare.check_disk(run)
             prepare.announce(run)
             firewall = BackgroundCall(run, lambda: protect(host.directory, host.network, host.settings))
@@ -43,12 +44,9 @@ def execute(host: Host, execution: str, attempt: int, *, resume: bool = False) -
             checkout = BackgroundCall(run, lambda: prepare.check_out(run), "checkout")
             # in a thread, so that a server that never answers does not delay a stop
             inputs = BackgroundCall(run, lambda: prepare.fetch_inputs(run), "inputs").result()
-            api = open_relay(run, input_requests(inputs))
-            config_files.write(run.directory / "config", spec, inputs, api, runtime(host))
+            api = open_relay(run, map_input_requests(inputs))
+            config_files.write(run.directory / "config", spec, inputs, api, describe_runtime(host))
             firewall.result()
             start_container(run, image.result(), tree, checkout)
-            report = wait_for_end(run)
-            if host.ready_sandbox is not None:
-                host.ready_sandbox.give_back(directory)
-            run.report = upload(run, report)
+            run.report = upload(run, wait_for_end(run))
     discard_in_background(host, directory)

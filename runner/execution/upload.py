@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from core import datum
 from core.errors import Conflict, Denied, ExecutionFailed, NotFound, PushmillError
 from core.states import FailureReason, State
-from core.units import size_text
+from core.units import format_size
 from core.wire import ExecutionSpec, FinalReport
 from runner import outputs
 from runner.execution.context import ExecutionContext
-from runner.execution.outcome import failed, stopped
+from runner.execution.outcome import make_failed_report, make_stopped_report
 from runner.outputs import OutputFile, Remarks
 from runner.server_client import Rejected, Reporter, Unavailable
 
@@ -38,7 +38,7 @@ def upload(run: ExecutionContext, report: FinalReport) -> FinalReport:
         problem = _store_all(run, reporter, stored)
     except Unavailable:
         run.status(f"Stopped after {stored.count} outputs")
-        return stopped(report.attempt, report.exit_code) if complete else report
+        return make_stopped_report(report.attempt, report.exit_code) if complete else report
     finally:
         reporter.close()
     if stored.count:
@@ -48,7 +48,7 @@ def upload(run: ExecutionContext, report: FinalReport) -> FinalReport:
     if not problem:
         return report
     run.status(f"Outputs: {problem}")
-    return failed(report.attempt, FailureReason.OUTPUT, problem, report.exit_code) if complete else report
+    return make_failed_report(report.attempt, FailureReason.OUTPUT, problem, report.exit_code) if complete else report
 
 
 def _once(status: Callable[[str], None]) -> Callable[[str], None]:
@@ -80,7 +80,7 @@ class _Stored:
         """Why a file of this name cannot be stored; "" if the upload can be tried."""
         if name in self.names:  # bytes that are not UTF-8 are written as %XX, which can equal another file's name
             return "another output has the same name"
-        return datum.name_problem(name)
+        return datum.find_name_problem(name)
 
     def add(self, file: OutputFile) -> None:
         self.names.add(file.name)
@@ -90,11 +90,11 @@ class _Stored:
 
     def fail(self, file: OutputFile, reason: str) -> None:
         self.failed += 1
-        self.first = self.first or f"{outputs.shown(file.name)}: {reason}"
+        self.first = self.first or f"{outputs.format_name(file.name)}: {reason}"
         self.remarks.add(file.name, f"cannot be stored: {reason}")
 
     def sentence(self) -> str:
-        return f"Uploaded {self.count} output{'s' if self.count > 1 else ''}, {size_text(self.size)}"
+        return f"Uploaded {self.count} output{'s' if self.count > 1 else ''}, {format_size(self.size)}"
 
     def problem(self) -> str:
         if not self.failed:

@@ -20,7 +20,7 @@ METADATA = frozenset(
     }
 )
 LINK_LOCAL = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))  # most clouds' metadata services are there
-UNREACHABLE = (*LINK_LOCAL, *(ip_network(ip) for ip in sorted(METADATA, key=str)))  # for containers
+UNREACHABLE = (*LINK_LOCAL, *(ip_network(ip) for ip in sorted(METADATA, key=str)))  # from containers
 THIS_NETWORK = ip_network("0.0.0.0/8")
 NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 COMPATIBLE = IPv6Network("::/96")
@@ -30,15 +30,15 @@ RTM_GETROUTE, NLM_F_REQUEST, NLMSG_ERROR, RTA_DST, RTN_LOCAL = 26, 1, 2, 1, 2
 MESSAGE, ROUTE, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBBBBBI"), struct.Struct("=HH")
 
 
-def refusal_here(address: str) -> str | None:
-    """Like `refusal`, but also refuses this machine's own addresses according to the kernel's current routes."""
-    if why := refusal(address):
+def explain_refusal_here(address: str) -> str | None:
+    """Like `explain_refusal`, but also refuses this machine's own addresses according to the kernel's current routes."""
+    if why := explain_refusal(address):
         return why
     ip = ip_address(address.partition("%")[0])
     return "an address of this machine" if any(map(_is_local, (ip, *_inside(ip)))) else None
 
 
-def refusal(address: str) -> str | None:
+def explain_refusal(address: str) -> str | None:
     """Return why connections to `address` are refused, or None if they are allowed. Private networks are allowed.
 
     An IPv4 address embedded in an IPv6 one (mapped, compatible, NAT64, 6to4, Teredo) is checked too.
@@ -54,7 +54,7 @@ def refusal(address: str) -> str | None:
 
 
 def is_allowed(host: str, address: str, allow_hosts: tuple[str, ...]) -> bool:
-    """Whether the list contains the host or the address; this overrides `refusal`."""
+    """Whether the list contains the host or the address; this overrides `explain_refusal`."""
     allowed = {_canonical(item) for item in allow_hosts}
     return _canonical(host) in allowed or _canonical(address) in allowed
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from runner.inputs.download import Downloaded, Rules, download, parsed, shown
+from runner.inputs.download import Downloaded, Rules, download, format_url, parse_http_url
 
 FICLONE = 0x40049409  # ioctl: copy-on-write clone of a file (linux/fs.h)
 TEMPORARY, RECORD, CONTENT = "new-", ".json", ".data"  # prefix and suffixes of the cache's files
@@ -50,7 +50,9 @@ class Cache:
                     return known, FROM_CACHE
                 got = download(url, new, {}, rules=rules, limit=limit)
             if got is None:
-                raise ExecutionFailed(FailureReason.INPUT, f"{shown(parsed(url))} answered 304 Not Modified, unasked")
+                raise ExecutionFailed(
+                    FailureReason.INPUT, f"{format_url(parse_http_url(url))} answered 304 Not Modified, unasked"
+                )
             if got.validators:
                 _copy(new, target)  # first, because the cleanup may remove the content as soon as it is stored
                 self._keep(url, got, new)

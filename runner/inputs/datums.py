@@ -20,8 +20,8 @@ class Datums:
         self._reporter, self._execution, self._attempt = reporter, spec.uuid, spec.attempt
         self._known = spec.datum_specs()
 
-    def named(self, url: str) -> DatumSpec | None:
-        """The output that a URL names; None for any other URL. Raises ExecutionFailed if it may not be read."""
+    def find_datum(self, url: str) -> DatumSpec | None:
+        """Return the output that a URL names; None for any other URL. Raises ExecutionFailed if it may not be read."""
         uuid = datum.parse_datum_url(url)
         if uuid is None:
             return None
@@ -43,7 +43,7 @@ class Datums:
             size += len(chunk)
             progress(size, found.size)
 
-        url = datum.datum_url(found.uuid)
+        url = datum.make_datum_url(found.uuid)
         try:
             self._reporter.fetch(self._execution, self._attempt, found.uuid, write)
         except Unavailable:

@@ -21,13 +21,13 @@ from urllib3.util import Url, parse_url
 
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.text import printable, whole_number
-from core.units import size_text
+from core.text import make_printable, parse_whole_number
+from core.units import format_size
 from runner.inputs import address_policy
 
 TIMEOUT = Timeout(connect=10, read=60)
 MAX_REDIRECTS = 5
-PAUSES_S = (0.3, 1.0)  # before the second and the third try
+PAUSES_S = (0.3, 1.0)  # pauses before the second and the third try
 CHUNK = 256 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
@@ -86,7 +86,7 @@ def download(url: str, target: Path, validators: Mapping[str, str], *, rules: Ru
     for pause in (*PAUSES_S, None):
         try:
             with target.open("wb") as file:
-                return _try(parsed(url), file, validators, rules, limit)
+                return _try(parse_http_url(url), file, validators, rules, limit)
         except _PassingError as error:
             _check_cancelled(rules)
             if pause is None:
@@ -95,20 +95,20 @@ def download(url: str, target: Path, validators: Mapping[str, str], *, rules: Ru
     raise AssertionError("unreachable")
 
 
-def parsed(url: str) -> Url:
+def parse_http_url(url: str) -> Url:
     """Parse an absolute http or https URL. Raises ExecutionFailed."""
     try:
         result = parse_url(url)
     except LocationParseError:
         raise _failed(f"{url.partition('?')[0].rpartition('@')[2][:200]!r} is not a URL") from None
     if result.scheme not in PORTS:
-        raise _failed(f"{shown(result)} cannot be fetched: only http:// and https:// can")
+        raise _failed(f"{format_url(result)} cannot be fetched: only http:// and https:// can")
     if not result.host:
-        raise _failed(f"{shown(result)} has no host")
+        raise _failed(f"{format_url(result)} has no host")
     return result
 
 
-def shown(url: Url) -> str:
+def format_url(url: Url) -> str:
     """A URL for messages: without credentials, and without the query, which may contain a signature."""
     return Url(scheme=url.scheme, host=url.host, port=url.port, path=url.path).url[:300]
 
@@ -121,7 +121,7 @@ def _try(url: Url, file: BinaryIO, validators: Mapping[str, str], rules: Rules, 
             if response.status not in REDIRECTS:
                 return _received(url, response, file, validators, rules, limit)
             url = _redirected(url, response.headers.get("Location", ""))
-    raise _failed(f"{shown(url)} is the end of more than {MAX_REDIRECTS} redirects")
+    raise _failed(f"{format_url(url)} was reached after more than {MAX_REDIRECTS} redirects")
 
 
 def _received(
@@ -130,7 +130,7 @@ def _received(
     if response.status == 304 and validators:
         return None
     if response.status != 200:
-        answer = f"{shown(url)} answered {response.status} {printable(response.reason or '')[:200]}".rstrip()
+        answer = f"{format_url(url)} answered {response.status} {make_printable(response.reason or '')[:200]}".rstrip()
         raise _PassingError(answer) if response.status >= 500 else _failed(answer)
     sums = _Sums()
     total = _content_length(response)
@@ -153,8 +153,10 @@ def _body(url: Url, response: BaseHTTPResponse, sums: _Sums, total: int | None, 
                 _check_cancelled(rules)
         except (HTTPError, OSError) as error:
             _check_cancelled(rules)
-            of = f" of {size_text(total)}" if total is not None else ""
-            raise _PassingError(f"{shown(url)} broke off after {size_text(sums.size)}{of}: {_why(error)}") from None
+            of = f" of {format_size(total)}" if total is not None else ""
+            raise _PassingError(
+                f"{format_url(url)} broke off after {format_size(sums.size)}{of}: {_why(error)}"
+            ) from None
     _check_cancelled(rules)
 
 
@@ -197,7 +199,7 @@ def _response(url: Url, validators: Mapping[str, str], allow_hosts: tuple[str, .
                     decode_content=False,
                 )
             except SSLError as error:
-                raise _failed(f"{shown(url)} cannot be trusted: {_why(error)}") from None
+                raise _failed(f"{format_url(url)} cannot be trusted: {_why(error)}") from None
             except (HTTPError, OSError) as error:
                 problem = _why(error)
                 continue
@@ -206,7 +208,7 @@ def _response(url: Url, validators: Mapping[str, str], allow_hosts: tuple[str, .
             finally:
                 response.close()
             return
-    raise _PassingError(f"{shown(url)} cannot be reached: {problem}")
+    raise _PassingError(f"{format_url(url)} cannot be reached: {problem}")
 
 
 def _pool(url: Url, address: str) -> HTTPConnectionPool:
@@ -232,13 +234,13 @@ def _checked_addresses(url: Url, allow_hosts: tuple[str, ...]) -> list[str]:
     try:
         found = socket.getaddrinfo(host, url.port or PORTS[str(url.scheme)], type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise _PassingError(f"{shown(url)} cannot be reached: {_why(error)}") from None
+        raise _PassingError(f"{format_url(url)} cannot be reached: {_why(error)}") from None
     result = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for address in result:
-        why = address_policy.refusal_here(address)
+        why = address_policy.explain_refusal_here(address)
         if why and not address_policy.is_allowed(host, address, allow_hosts):
             raise _failed(
-                f"{shown(url)} leads to {address}, {why}, which inputs may not be fetched from; "
+                f"{format_url(url)} leads to {address}, {why}, which inputs may not be fetched from; "
                 "[runner] allow_input_hosts of this runner allows it"
             )
     return result
@@ -246,10 +248,12 @@ def _checked_addresses(url: Url, allow_hosts: tuple[str, ...]) -> list[str]:
 
 def _redirected(url: Url, location: str) -> Url:
     if not location:
-        raise _failed(f"{shown(url)} redirects to nowhere")
-    new = parsed(urljoin(url.url, location))
+        raise _failed(f"{format_url(url)} redirects to nowhere")
+    new = parse_http_url(urljoin(url.url, location))
     if url.scheme == "https" and new.scheme == "http":
-        raise _failed(f"{shown(url)} redirects to {shown(new)}, without TLS; give that address itself if it is meant")
+        raise _failed(
+            f"{format_url(url)} redirects to {format_url(new)}, without TLS; give that address itself if it is meant"
+        )
     same_place = (new.scheme, new.host, new.port) == (url.scheme, url.host, url.port)
     return new._replace(auth=url.auth if same_place else None)
 
@@ -262,7 +266,7 @@ def _validators(response: BaseHTTPResponse) -> dict[str, str]:
 def _content_length(response: BaseHTTPResponse) -> int | None:
     text = response.headers.get("Content-Length", "")
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-    return None if chunked else whole_number(text)
+    return None if chunked else parse_whole_number(text)
 
 
 def _bare_host(url: Url) -> str:
@@ -276,7 +280,7 @@ def _why(error: BaseException) -> str:
     """The last part of urllib3's nested error message, without object addresses."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return printable(str(error).rpartition(">: ")[2] or type(error).__name__)[:200]
+    return make_printable(str(error).rpartition(">: ")[2] or type(error).__name__)[:200]
 
 
 def _check_cancelled(rules: Rules) -> None:
@@ -285,7 +289,7 @@ def _check_cancelled(rules: Rules) -> None:
 
 
 def _too_large(url: Url, limit: int) -> ExecutionFailed:
-    return _failed(f"{shown(url)} is larger than the {size_text(limit)} that are left for inputs")
+    return _failed(f"{format_url(url)} is larger than the {format_size(limit)} that are left for inputs")
 
 
 def _failed(message: str) -> ExecutionFailed:

@@ -15,15 +15,15 @@ from urllib.parse import unquote
 from core import datum
 from core.errors import ExecutionFailed
 from core.states import FailureReason
-from core.text import printable
-from core.units import size_text
+from core.text import make_printable
+from core.units import format_size
 from core.wire import DatumSpec, InputSpec
 from runner.inputs.cache import Cache
 from runner.inputs.datums import Datums
-from runner.inputs.download import Downloaded, Rules, parsed, shown
+from runner.inputs.download import Downloaded, Rules, format_url, parse_http_url
 
 IN_CONTAINER = "/valohai/inputs"
-MAX_NAME = 255  # bytes of one name on Linux
+MAX_NAME = 255  # most bytes of a file name on Linux
 PROGRESS_S = 10.0
 
 
@@ -86,21 +86,21 @@ class InputFetcher:
         return fetched
 
     def _fetch_file(self, spec: InputSpec, directory: Path, name: str, url: str) -> InputFile:
-        if spec.on_demand and self.datums.named(url) is None:
+        if spec.on_demand and self.datums.find_datum(url) is None:
             return _file(spec.name, name, url)
         got, how = self._obtain(url, _place(directory, name), _Progress(spec.name, name, self.status))
-        self.status(f"{spec.name}: {name} {how}, {size_text(got.size)}, sha256 {got.sha256}")
+        self.status(f"{spec.name}: {name} {how}, {format_size(got.size)}, sha256 {got.sha256}")
         self.limit -= got.size
         return _file(spec.name, name, url, got)
 
     def _obtain(self, url: str, target: Path, progress: _Progress) -> tuple[Downloaded | DatumSpec, str]:
         """Write the content of a URL to `target`; returns its description and FROM_CACHE or DOWNLOADED."""
-        found = self.datums.named(url)
+        found = self.datums.find_datum(url)
         if found is None:
             rules = Rules(allow_hosts=self.allow_hosts, cancelled=self.cancelled, progress=progress)
             return self.cache.obtain(url, target, rules, self.limit)
         if found.size > self.limit:
-            message = f"{url} is larger than the {size_text(self.limit)} that are left for inputs"
+            message = f"{url} is larger than the {format_size(self.limit)} that are left for inputs"
             raise ExecutionFailed(FailureReason.INPUT, message)
         return found, self.cache.obtain_content(
             found.sha256, found.size, target, lambda file: self.datums.receive(found, file, progress)
@@ -126,8 +126,8 @@ class _Progress:
     def __call__(self, size: int, total: int | None) -> None:
         if time.monotonic() - self._last >= PROGRESS_S:
             self._last = time.monotonic()
-            of = f" of {size_text(total)}" if total else ""
-            self._status(f"{self._what} {size_text(size)}{of} so far")
+            of = f" of {format_size(total)}" if total else ""
+            self._status(f"{self._what} {format_size(size)}{of} so far")
 
 
 def _directory(inputs_dir: Path, name: str) -> Path:
@@ -157,10 +157,10 @@ def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> 
         )
     targets: dict[str, str] = {}
     for url in spec.urls:
-        found = datums.named(url)
+        found = datums.find_datum(url)
         name = rename or (_name_of_datum(found, spec.keep_directories) if found else _name_of(url))
         if targets.pop(name, None) is not None:
-            status(f"{spec.name}: {name} is given twice; {url if found else shown(parsed(url))} is used")
+            status(f"{spec.name}: {name} is given twice; {url if found else format_url(parse_http_url(url))} is used")
         targets[name] = url
     _check_directories(targets)
     return targets
@@ -168,7 +168,7 @@ def _targets(spec: InputSpec, datums: Datums, status: Callable[[str], None]) -> 
 
 def _name_of(url: str) -> str:
     """The last segment of the URL's path, decoded and made a valid file name."""
-    return _fit(unquote((parsed(url).path or "").rpartition("/")[2]))
+    return _fit(unquote((parse_http_url(url).path or "").rpartition("/")[2]))
 
 
 def _name_of_datum(found: DatumSpec, keep_directories: str) -> str:
@@ -188,7 +188,7 @@ def _check_directories(names: Collection[str]) -> None:
 
 
 def _fit(segment: str) -> str:
-    name = re.sub(r"[/\\]", "_", printable(segment, "_"))
+    name = re.sub(r"[/\\]", "_", make_printable(segment, "_"))
     name = name.encode("utf-8", "replace")[-MAX_NAME:].decode("utf-8", "ignore")  # keeps the extension
     return "download" if name in ("", ".", "..") else name
 

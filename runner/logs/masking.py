@@ -23,7 +23,7 @@ from urllib.parse import quote, quote_plus
 from core import secret_texts
 
 MASK: Final = b"***"
-PIECE: Final = 8  # characters of wrapped base64 (six bytes of the secret) that are recognised as a fragment of it
+PIECE: Final = 8  # this many characters of wrapped base64 (six bytes of the secret) are recognised as a fragment of it
 GROUP: Final = 4  # wrapped base64 breaks lines only between groups of this many characters
 # Python's quote without and with slashes; JavaScript's encodeURIComponent and encodeURI
 URL_SAFE: Final = ("", "/", "!'()*", "!#$&'()*+,/:;=?@")
@@ -45,8 +45,8 @@ class Masker:
         encoded = [
             item
             for value in texts
-            if secret_texts.usable_secrets(value)
-            for item in _base64(secret_texts.usable_secrets(value))
+            if secret_texts.strip_secret(value)
+            for item in _base64(secret_texts.strip_secret(value))
         ]
         self._begins, self._ends = _places(encoded, 0), _places(encoded, PIECE)
 
@@ -102,8 +102,8 @@ class Masker:
 
 def _forms(value: str) -> Iterator[bytes]:
     """Yield the forms of a secret to search for, none of which contains a line end."""
-    whole = secret_texts.usable_secrets(value)
-    texts = [*secret_texts.secret_lines(value)]
+    whole = secret_texts.strip_secret(value)
+    texts = [*secret_texts.split_secret(value)]
     texts += [escaped for text in [whole, *texts] if text for escaped in _escaped(text)]
     if whole:
         texts += [encoded for text in {quote(whole, safe=safe) for safe in URL_SAFE} | {quote_plus(whole)}

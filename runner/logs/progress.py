@@ -22,11 +22,11 @@ from runner.logs.spool import open_file
 
 OUT_OF_PIDS = b"pids"  # main.sh writes this when the kernel refused a process or thread
 LINE = re.compile(rb"(start|exit|end) ([0-9]{1,6})(?: ([0-9]{1,3}))?")
-SHOWN = 300  # characters of a command in a sentence
+SHOWN = 300  # most characters of a command in a sentence
 READ_LIMIT = 256 * 1024
 
 
-def code_name(code: int) -> str:
+def format_exit_code(code: int) -> str:
     """Format an exit code, with the name of the signal that a shell encodes in it."""
     try:
         return f"{code} ({signal.Signals(code - 128).name})"
@@ -35,7 +35,7 @@ def code_name(code: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CommandEvent:
     """A line of the `commands` file.
 
     `kind` is start, exit, pids or end; `command` counts from 1 (0 for pids and end); `code` is 0 for start and pids.
@@ -47,7 +47,7 @@ class Event:
 
     @property
     def mark(self) -> bytes:
-        """The bytes that the script writes into both streams at this point; see web.config.steps.script."""
+        """The bytes that the script writes into both streams at this point; see web.config.steps.shell_script."""
         text = f"start {self.command}" if self.kind == "start" else f"exit {self.command} {self.code}"
         return f"{MARK_BEGIN}{text}{MARK_END}".encode()
 
@@ -62,11 +62,11 @@ class CommandProgress:
         self._rest = b""
         self._events_left = 4 * len(commands) + 4
         self.started = 0  # the last command that began
-        self.failed: Event | None = None  # the last command that returned non-zero
+        self.failed: CommandEvent | None = None  # the last command that returned non-zero
         self.out_of_pids = False  # the kernel refused a process or thread
         self.ended: int | None = None  # the script's exit code as PID 1 saw it
 
-    def poll(self) -> list[Event]:
+    def poll(self) -> list[CommandEvent]:
         """Return the events since the last call."""
         room = READ_LIMIT - self._position
         data = os.pread(self._descriptor, max(0, min(room, 16 * 1024)), self._position)
@@ -77,36 +77,36 @@ class CommandProgress:
             self._note(event)
         return events
 
-    def sentence(self, event: Event) -> str | None:
+    def sentence(self, event: CommandEvent) -> str | None:
         """The status line for an event; None for events without one."""
         where = f"Command {event.command} of {len(self._commands)}"
         if event.kind == "start":
             return f"{where}: {self._shown(event.command)}"
         if event.kind == "exit" and event.code:
-            return f"{where} exited with {code_name(event.code)}: `{self._shown(event.command)}`"
+            return f"{where} exited with {format_exit_code(event.code)}: `{self._shown(event.command)}`"
         return None
 
     def close(self) -> None:
         os.close(self._descriptor)
 
-    def _event(self, line: bytes) -> Event | None:
+    def _event(self, line: bytes) -> CommandEvent | None:
         match = LINE.fullmatch(line)
         if self._events_left <= 0 or (match is None and line != OUT_OF_PIDS):
             return None
         if match is None:
             self._events_left -= 1
-            return Event("pids", 0)
+            return CommandEvent("pids", 0)
         kind, number, code = match.group(1).decode(), int(match.group(2)), match.group(3)
         if kind == "end":
-            event = Event(kind, 0, number)
+            event = CommandEvent(kind, 0, number)
         elif 1 <= number <= len(self._commands) and (code is None) == (kind == "start"):
-            event = Event(kind, number, int(code or 0))
+            event = CommandEvent(kind, number, int(code or 0))
         else:
             return None
         self._events_left -= 1
         return event
 
-    def _note(self, event: Event) -> None:
+    def _note(self, event: CommandEvent) -> None:
         if event.kind == "start":
             self.started = event.command
         elif event.kind == "pids":

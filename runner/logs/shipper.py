@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 
 from core.errors import Conflict, PushmillError
-from core.units import size_text
+from core.units import format_size
 from core.wire import ExecutionSpec, LogBatch
-from runner.clock import ServerClock, steady
+from runner.clock import ServerClock, get_uptime
 from runner.logs.line_assembler import Lines
 from runner.logs.masking import Masker
 from runner.logs.posting import Posting
@@ -41,7 +41,7 @@ from runner.server_client import Reporter
 log = logging.getLogger(__name__)
 
 ORDER = ("status", "stdout", "stderr")  # within one poll: "Command 1 of 2: …" before the command's output
-LOOK_S, BLIND_LOOK_S = 0.25, 0.02  # between two looks at a quiet stream; where the kernel does not report writes
+LOOK_S, BLIND_LOOK_S = 0.25, 0.02  # pauses between two looks at a quiet stream; the second without inotify
 MARK_LOOK_S = 0.05  # while a mark is on its way
 STATUS_S, STATUS_BYTES = 0.1, 16 * 1024  # status lines wait this long for more, unless there is output to send
 BATCH_INTERVAL_S, BATCH_BYTES = 0.05, 256 * 1024  # send at this interval, or sooner when this much is unread
@@ -49,7 +49,7 @@ FLOOD_INTERVAL_S = 0.5  # interval of a stream beyond twice its limit, 4 MiB eac
 PREVIEW_S = 2.0  # interval at which an unfinished line is shown, if it has changed
 TRACE_INTERVAL_S = 1.0
 MARK_DELAY_BYTES = 4 * 1024 * 1024  # upper bound of other output before an announced mark arrives in the file
-GRACE_S = 1.0  # for a mark to pass through the pipe after the script wrote it
+GRACE_S = 1.0  # time for a mark to pass through the pipe after the script wrote it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Boundary:
 class Stream:
     """A tail and its timestamps. All unread bytes were printed between `seen_at` and the file's last change.
 
-    Times are of `steady()`, except for the times of output: `seen_at`, and `changed_at` of the unfinished line, which
+    Times are of `get_uptime()`, except for the times of output: `seen_at`, and `changed_at` of the unfinished line, which
     are Unix seconds.
     """
 
@@ -78,10 +78,10 @@ class Stream:
         self.seen_at = seen_at
         self.size = tail.size
         self.changed_at = tail.modified
-        self.grew_at = steady() - max(0.0, time.time() - tail.modified)
+        self.grew_at = get_uptime() - max(0.0, time.time() - tail.modified)
         self.read_at = 0.0
         self.waits_since = 0.0  # the oldest unread byte was noticed
-        self.posted_at = steady()
+        self.posted_at = get_uptime()
         self.told_full = False
         self.previewed: tuple[int, bytes] | None = None
         self.passed = -1  # the number of the last mark that was passed
@@ -91,8 +91,8 @@ class Stream:
         size = self.tail.size
         if size != self.size:
             if self.tail.position >= self.size:
-                self.waits_since = steady()
-            self.size, self.changed_at, self.grew_at = size, now, steady()
+                self.waits_since = get_uptime()
+            self.size, self.changed_at, self.grew_at = size, now, get_uptime()
         elif not self.tail.unread:
             self.seen_at = now
 
@@ -118,16 +118,16 @@ class Stream:
         return ended and self.tail.unfinished and not self.tail.unread
 
     def preview_due(self) -> bool:
-        return self.tail.unfinished and self.tail.stream != "status" and steady() - self.posted_at >= PREVIEW_S
+        return self.tail.unfinished and self.tail.stream != "status" and get_uptime() - self.posted_at >= PREVIEW_S
 
     def read(self, now: float, is_mark: Callable[[bytes], bool], ended: bool) -> tuple[Lines | None, float, float]:
         """Return the next whole lines, and the times between which they were printed (Unix seconds)."""
         unread, first = self.tail.unread, self.seen_at
-        lines = self.tail.read(is_mark, quiet=ended or steady() - self.grew_at >= GRACE_S)
+        lines = self.tail.read(is_mark, quiet=ended or get_uptime() - self.grew_at >= GRACE_S)
         share = (unread - self.tail.unread) / unread
         printed_at = max(first, min(now, self.tail.modified))
         self.seen_at = first + (printed_at - first) * min(1.0, max(0.0, share))
-        self.read_at = steady()
+        self.read_at = get_uptime()
         return lines, first, self.seen_at
 
 
@@ -176,7 +176,7 @@ class Shipper:
 
     @property
     def last_output(self) -> float:
-        """When stdout or stderr last grew, in seconds of `steady()`."""
+        """When stdout or stderr last grew, in seconds of `get_uptime()`."""
         return max(stream.grew_at for stream in self._streams if stream.tail.stream != "status")
 
     def drain(self) -> None:
@@ -229,7 +229,7 @@ class Shipper:
         """Wait until something is printed or, if something is unread, until it is due."""
         if self._ended.is_set() and not self._drained.is_set():
             return
-        now = steady()
+        now = get_uptime()
         if due_in := [stream.due_in(now) for stream in self._printed if stream.tail.unread]:
             self._watch.pause(max(0.0, min(due_in)))
         elif self._status_stream.tail.unread:
@@ -271,7 +271,7 @@ class Shipper:
                 self._say_once(sentence)
             elif sentence and sentence not in self._told:
                 latest = {stream.tail.stream: stream.tail.size + MARK_DELAY_BYTES for stream in self._printed}
-                self._boundaries.append(Boundary(event.mark, sentence, steady(), latest))
+                self._boundaries.append(Boundary(event.mark, sentence, get_uptime(), latest))
 
     def _is_mark(self, stream: Stream, mark: bytes) -> bool:
         """Whether the script wrote `mark`: any program can print such bytes, and without an event they are output."""
@@ -299,7 +299,7 @@ class Shipper:
 
     def _reached(self, boundary: Boundary, ended: bool) -> bool:
         """Whether all output before a boundary is shipped. The wait for a mark that never arrives is limited."""
-        number, over = self._marks[boundary.mark], ended or steady() - boundary.seen_at >= GRACE_S
+        number, over = self._marks[boundary.mark], ended or get_uptime() - boundary.seen_at >= GRACE_S
 
         def reached(stream: Stream) -> bool:
             tail = stream.tail
@@ -315,7 +315,7 @@ class Shipper:
             self._status(sentence)
 
     def _ship(self, stream: Stream, ended: bool) -> bool:
-        clock, now = time.time(), steady()
+        clock, now = time.time(), get_uptime()
         stream.notice(clock)
         stream.tail.skip()
         if stream.due(now, ended):
@@ -370,7 +370,7 @@ class Shipper:
 
     def _acknowledge(self, stream: Stream, end: int, acknowledged: int) -> bool:
         """Record what the server has; continue there and return False if it is not what was sent."""
-        stream.acknowledged, stream.posted_at = acknowledged, steady()
+        stream.acknowledged, stream.posted_at = acknowledged, get_uptime()
         if acknowledged > stream.tail.size:
             raise PushmillError(f"the server has {acknowledged} bytes of {stream.tail.stream}, more than there are")
         if acknowledged != end:
@@ -380,7 +380,7 @@ class Shipper:
 
     def _preview(self, stream: Stream) -> None:
         """Show an unfinished line. The next preview or the whole line replaces it; only whole lines are stored."""
-        stream.posted_at = steady()
+        stream.posted_at = get_uptime()
         if (preview := stream.tail.preview()) != stream.previewed:
             stream.previewed = preview
             with contextlib.suppress(PushmillError):  # the next line raises Conflict again
@@ -392,7 +392,7 @@ class Shipper:
         stream.tail.release(stream.acknowledged)
         if stream.tail.past_head and not stream.told_full:
             stream.told_full = True
-            limit, rest = size_text(self._limit), size_text(self._limit - self._limit // 2)
+            limit, rest = format_size(self._limit), format_size(self._limit - self._limit // 2)
             self._say_once(
                 f"{stream.tail.stream} is longer than half of the log's limit of {limit}: "
                 f"of what follows the newest {rest} are kept"

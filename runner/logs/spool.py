@@ -6,7 +6,8 @@ and truncate but not replace them.
     main script               programs of the container
     pipe.stdout pipe.stderr   pipes that the script prints into
     stdout stderr             output of the script
-    commands                  progress of the commands: `start N`, `exit N CODE`
+    commands                  progress of the commands: `start N`, `exit N CODE`, `end CODE`
+    alive                     pipe that PID 1 has open until it exits
     status                    status lines of the runner; not mounted
     seen                      its mtime is the time of the runner's last poll; not mounted
 
@@ -26,19 +27,22 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 
+from core import trees
 from core.wire import MARK_BEGIN, MARK_END, STREAMS
 from runner.logs.line_assembler import MAX_LINE, LineAssembler, Lines
 from runner.logs.masking import Masker
 
-PIPES = ("pipe.stdout", "pipe.stderr")
+ALIVE = "alive"
+SUCCESS = b"\nend 0\n"  # end of the file commands after a success
+PIPES = ("pipe.stdout", "pipe.stderr", ALIVE)
 PROGRAMS = ("main", "script")
 FILES = ("stdout", "stderr", "commands")
 MOUNTED = (*PROGRAMS, *PIPES, *FILES)
-READ_SIZE = 6 * 1024 * 1024  # per read; plus an unfinished line it stays below the server's limit of a batch
+READ_SIZE = 6 * 1024 * 1024  # bytes read at once; with an unfinished line it stays below the server's limit of a batch
 PUNCH_STEP = 1024 * 1024  # acknowledged bytes whose disk blocks are freed together
 BLOCK = 4096
 FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2  # linux/falloc.h
-STATUS_LINE = 4096  # bytes
+STATUS_LINE = 4096  # most bytes of a status line
 NO_LIMIT = 2**62
 MARK_START = MARK_BEGIN.encode()
 MARK = re.compile(re.escape(MARK_START) + rb"(?:start|exit)[ 0-9]{2,12}" + re.escape(MARK_END.encode()))
@@ -50,19 +54,28 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def make(directory: Path, script: str, offsets: Mapping[str, int]) -> None:
-    """Create the spool of one execution; `directory` must not exist.
+    """Create the spool of one execution, all of it or nothing; `directory` must not exist.
 
     `offsets` is the number of bytes per stream that the server has from an earlier attempt: the streams start there.
     """
-    directory.mkdir(mode=0o700)
+    draft = directory.with_name(f"{directory.name}.new")
+    trees.remove(draft)  # of a killed process
+    draft.mkdir(mode=0o700)
     main = resources.files("runner").joinpath("main.sh").read_bytes()
     for name, content, mode in (("main", main, 0o755), ("script", script.encode(), 0o755)):
-        _new_file(directory / name, content, mode)
+        _new_file(draft / name, content, mode)
     for name, mode in (*((name, 0o666) for name in FILES), ("status", 0o600), ("seen", 0o600)):
-        _new_file(directory / name, b"", mode)
-        os.truncate(directory / name, offsets.get(name, 0))
+        _new_file(draft / name, b"", mode)
+        os.truncate(draft / name, offsets.get(name, 0))
+    make_pipes(draft)
+    draft.rename(directory)
+
+
+def make_pipes(directory: Path) -> None:
+    """Create the pipes that are missing. A spool that an earlier version made, for a container yet to come, has fewer."""
     for name in PIPES:
-        os.mkfifo(directory / name)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(directory / name)
         (directory / name).chmod(0o666)  # regardless of the umask
 
 
@@ -79,6 +92,26 @@ def open_file(directory: Path, name: str, flags: int = os.O_RDONLY) -> int:
         os.close(descriptor)
         raise OSError(f"{directory / name} is not a regular file")
     return descriptor
+
+
+def open_alive(directory: Path) -> int | None:
+    """Open the pipe whose end `poll` reports when PID 1 exits; it must be opened before that.
+
+    Returns None if the container was created by an earlier version.
+    """
+    try:
+        return os.open(directory / ALIVE, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+
+
+def has_succeeded(directory: Path) -> bool:
+    """Whether the last thing that PID 1 wrote is that the script has exited with 0."""
+    descriptor = open_file(directory, "commands")
+    try:
+        return os.pread(descriptor, len(SUCCESS), max(0, os.fstat(descriptor).st_size - len(SUCCESS))) == SUCCESS
+    finally:
+        os.close(descriptor)
 
 
 def no_marks(mark: bytes) -> bool:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""Waits for output: the kernel reports writes to the files of a spool, so that nobody has to look for them."""
+"""Waits for output: the kernel reports writes to the files of a spool, so that no thread polls them."""
 
 from __future__ import annotations
 

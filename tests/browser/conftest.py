@@ -16,7 +16,7 @@ from core import locks
 
 @pytest.fixture(scope="module")
 def demo_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The demo as it was filled: no file sees what the tests of another have changed."""
+    """A fresh copy of the filled demo, so that no file sees changes by the tests of another."""
     base = tmp_path_factory.getbasetemp()
     demo = _filled((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "demo")
     own = tmp_path_factory.mktemp("site") / "data"
@@ -26,9 +26,9 @@ def demo_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def _filled(directory: Path) -> Demo:
-    """The demo that one worker has filled for all."""
+    """The demo, filled by one worker for all."""
     found = directory / "demo.pickle"
-    with locks.held(directory / "lock"):
+    with locks.hold(directory / "lock"):
         if not found.exists():
             found.write_bytes(pickle.dumps(fill(directory / "data")))
         return pickle.loads(found.read_bytes())
@@ -53,7 +53,7 @@ def logged_in(chromium: Browser, demo_site: Site) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(logged_in: Browser) -> Browser:
-    """Wide, light, logged in, and with a console in which nothing has been said."""
+    """A browser with a wide window and the light theme, logged in, whose console is empty."""
     logged_in.look()
     logged_in.complaints()
     return logged_in

@@ -1,4 +1,4 @@
-"""Fills a data directory with what a team's server looks like after some weeks, through the same functions as the server.
+"""Fill a data directory like a team's server after some weeks, through the functions that the server uses.
 
 PYTHONPATH=tests python tests/browser/demo.py DIRECTORY       then: pushmill up --data DIRECTORY
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import subprocess
 import sys
 import time
 import uuid
@@ -20,10 +19,11 @@ from typing import Any
 import by_hand
 import demo_files
 import demo_groups
+import demo_history
 import orjson
 
 from core import clock
-from core.config import Config, from_table
+from core.config import Config, build_config
 from core.groups import Pipeline, Task
 from core.model import Commit, EventKind, Execution, Project, PullRequestEvent, PushEvent, Runner, User
 from core.wire import FinalReport, LogBatch
@@ -110,7 +110,6 @@ MESSAGES = (
 PEOPLE = ("Ada Lovelace", "Tim Menzies", "Noor Aziz")
 PLAIN_LINES = 100_000
 PROBLEM = "line 4: unknown key 'comand', did you mean 'command'?"
-BROKEN = b"- step:\n    name: train\n    image: python:3.12-slim\n    comand: python train.py {parameters}\n"
 TRACE = (
     "Traceback (most recent call last):",
     '  File "preprocess.py", line 41, in <module>',
@@ -144,12 +143,12 @@ class Demo:
 class Filling:
     def __init__(self, directory: Path, executions: int = 200, **sections: Any) -> None:
         settings = {"redis": {"url": "redis://127.0.0.1:1/0"}} | sections
-        self.config = from_table(settings, directory)
+        self.config = build_config(settings, directory)
         self.token = setup.prepare(self.config) or (directory / "admin-token").read_text().strip()
         self.db: Database = connect(self.config.database)
         self.key = vault.load(directory / "secret.key")
         self.context = Context(db=self.db, config=self.config, vault=self.key)
-        admin = users.by_name(self.db, "admin")
+        admin = users.find_by_name(self.db, "admin")
         assert admin is not None
         self.admin: User = admin
         self.random = random.Random(7)
@@ -159,16 +158,16 @@ class Filling:
     def fill(self) -> Demo:
         runner = self._runners()
         project = self._project("cells", "Segmentation of fluorescence microscopy tiles")
-        renamed = self._rules(project)
+        before, after, renamed = self._rules(project)
         self._project("spirals", "The example of the first start")
         self._elsewhere("attic-models")
-        found = self._weeks(project, runner)
+        found = self._weeks(project, runner, before)
         broken = self._commit(project, "Rename steps", 0.02, state="broken", problems=(PROBLEM,), identifier=renamed)
         with transaction(self.db):
             push = self._push(project, broken, "refs/heads/rename")
             pushes.finish_push(self.db, push, PushOutcome(commit_id=broken.id, text="", result=PushResult.NOTHING))
         foreign = self._foreign(project)
-        commit = self._commit(project, MESSAGES[0], 0.01)
+        commit = self._commit(project, MESSAGES[0], 0.01, identifier=after)
         with transaction(self.db):
             push = self._push(project, commit, "refs/heads/main")
             skipped = [("evaluate", "input model has no default and is not optional")]
@@ -193,24 +192,15 @@ class Filling:
             broken=broken, foreign=foreign, runner=runner, delivery=delivery, task=task, pipeline=pipeline,
         )  # fmt: skip
 
-    def _rules(self, project: Project) -> str:
-        """Rules with a schedule, and a repository of which one can ask what a commit would trigger; its broken commit."""
+    def _rules(self, project: Project) -> list[str]:
+        """Rules with a schedule, and a real repository for the dry run: see demo_history."""
         environments.change(self.db, "rtx", {"gpus": 1})
         projects.set_rules(self.db, project.id, RULES)
-        repository = projects.repositories(self.db, project.id)[0]
-        path = hosting.repository_path(self.config, repository)
-        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(path)], check=True)
-        before = ""
-        git = ["git", "-C", str(path)]
-        for branch, name, content in (
-            ("main", "src/model.py", YAML), ("docs", "docs/plates.md", YAML), ("rename", "src/steps.py", BROKEN),
-        ):  # fmt: skip
-            subprocess.run([*git, "fast-import", "--quiet"], input=_history(branch, name, before, content), check=True)
-            before = "refs/heads/main"
-        return subprocess.run([*git, "rev-parse", "rename"], check=True, capture_output=True, text=True).stdout.strip()
+        path = hosting.get_repository_path(self.config, projects.list_repositories(self.db, project.id)[0])
+        return demo_history.make(path, YAML, (self._message(self._past_commits - 1), MESSAGES[0]))
 
     def _runners(self) -> Runner:
-        """One with many GPUs, one that drains and has a trouble, one that is lost, one that was never seen."""
+        """Runners: one with many GPUs, one that drains and has a problem, one offline, one that never connected."""
         machine = {"version": "0.1.0", "docker_version": "27.5.1", "cpu_count": 32, "memory_bytes": 256 * 2**30}
         here: dict[str, Any] = machine | {"load": 11.42, "free_disk_bytes": 812 * 2**30, "driver_version": "570.86.15"}
         a100 = [
@@ -227,14 +217,14 @@ class Filling:
         }
         with transaction(self.db):
             for name, (environments, info) in fleet.items():
-                known = runners.by_name(self.db, name)
+                known = runners.find_by_name(self.db, name)
                 row = known.id if known else runners.add(self.db, name, f"pm_demo_{name}", environments)
                 if info:
                     runners.record_heartbeat(self.db, row, 4, info)
                 runners.set_draining(self.db, row, name == "gpu-2")
-            lost_at = clock.text(self.now - timedelta(hours=3))
+            lost_at = clock.format_moment(self.now - timedelta(hours=3))
             execute(self.db, "UPDATE runner SET last_seen_at = ? WHERE name = 'attic'", (lost_at,))
-        runner = runners.by_name(self.db, "gpu-1")
+        runner = runners.find_by_name(self.db, "gpu-1")
         assert runner is not None
         return runner
 
@@ -247,10 +237,10 @@ class Filling:
         return project
 
     def _elsewhere(self, name: str) -> None:
-        """A project that is fetched over ssh and cannot be at the moment."""
+        """A project that is fetched over ssh, whose fetch fails at the moment."""
         url = "git@git.an-organisation-with-a-long-name.example.org:research/attic-models.git"
         project, _ = hosting.add_project(self.context, name, self.admin.id, forge="gitlab", url=url)
-        repository = projects.repositories(self.db, project.id)[0]
+        repository = projects.list_repositories(self.db, project.id)[0]
         projects.set_polled(self.db, repository.id)
         projects.set_fetch_problem(self.db, repository.id, f"{url}: git: Permission denied (publickey).")
 
@@ -265,13 +255,13 @@ class Filling:
         identifier: str = "",
     ) -> Commit:
         parsed = parse(YAML)
-        at = clock.text(self.now - timedelta(days=days_ago))
+        at = clock.format_moment(self.now - timedelta(days=days_ago))
         with transaction(self.db):
             commit = commits.upsert_commit(
                 self.db,
                 NewCommit(
                     project_id=project.id,
-                    repository_id=projects.repositories(self.db, project.id)[0].id,
+                    repository_id=projects.list_repositories(self.db, project.id)[0].id,
                     identifier=identifier or hashlib.sha1(f"{message}{days_ago}".encode()).hexdigest(),
                     ref="main" if state == "ok" else "rename",
                     message=message,
@@ -287,9 +277,9 @@ class Filling:
         return commit
 
     def _foreign(self, project: Project) -> Commit:
-        """The head of a fork's pull request, which waits."""
+        """The head of a fork's pull request, which waits for approval."""
         commit = self._commit(project, "Train on the plates of our lab, too", 0.03)
-        repository = projects.repositories(self.db, project.id)[0]
+        repository = projects.list_repositories(self.db, project.id)[0]
         request = PullRequestEvent(
             number=31, sha=commit.identifier, title="Plates of another lab " * 8, author="somebody-else",
             url="https://forge.example.org/ada/cells/pull/31", head_branch="plates/" + "x" * 90, base_branch="main",
@@ -303,7 +293,7 @@ class Filling:
         return commit
 
     def _push(self, project: Project, commit: Commit, ref: str, request: PullRequest | None = None) -> int:
-        repository = projects.repositories(self.db, project.id)[0]
+        repository = projects.list_repositories(self.db, project.id)[0]
         event = PushEvent(
             kind=EventKind.PULL_REQUEST if request else EventKind.PUSH,
             ref=ref,
@@ -337,10 +327,10 @@ class Filling:
         with transaction(self.db):
             sql = "UPDATE execution SET runner_id = ?, attempt = 1, placed_at = ? WHERE id = ?"
             execute(self.db, sql, (runner.id, clock.now(), execution.id))
-        lifecycle.claim(self.db, self.config.logs_dir, runner, execution.uuid, 1, resume=False)
+        lifecycle.claim(self.context, runner, execution.uuid, 1, resume=False)
         digest = "sha256:" + hashlib.sha256(execution.image.encode()).hexdigest()
         devices = [f"GPU-{uuid.UUID(int=number + 1)}" for number in range(gpus)]
-        lifecycle.container_started(
+        lifecycle.record_container(
             self.db,
             runner,
             execution.uuid,
@@ -349,7 +339,7 @@ class Filling:
         )
 
     def _use(self, execution: Execution, runner: Runner, began_s: float, lasted_s: float, gpus: int) -> None:
-        """Samples as a runner takes them, from `began_s` ago on."""
+        """Add samples of resource usage, as a runner takes them, from `began_s` ago on."""
         first_us = int((self.now.timestamp() - began_s) * 1e6)
         for number in range(int(lasted_s / 10)):
             busy = self.random.uniform(0.9, 1) if number % 40 > 1 else 0.1  # between epochs it waits for data
@@ -361,14 +351,23 @@ class Filling:
             samples = [usage.Sample(time_us=at, series=series, value=value) for series, value in values.items()]
             lifecycle.add_usage(self.db, runner, execution.uuid, 1, samples)
 
-    def _weeks(self, project: Project, runner: Runner) -> list[Execution]:
-        """The past: commits with their executions, newest last."""
+    @property
+    def _past_commits(self) -> int:
+        return -(-(self.executions - 4) // 6)
+
+    def _message(self, number: int) -> str:
+        """The message of a commit of the past."""
+        return MESSAGES[(number + 1) % len(MESSAGES)]
+
+    def _weeks(self, project: Project, runner: Runner, newest: str) -> list[Execution]:
+        """The past: commits with their executions, newest last; `newest` is the name of the last commit."""
         found: list[Execution] = []
         wanted = self.executions - 4
         for i in range(wanted):
             if i % 6 == 0:
                 days = 21 * (1 - i / wanted) + 0.1
-                commit = self._commit(project, MESSAGES[(i // 6 + 1) % len(MESSAGES)], days)
+                identifier = newest if i // 6 == self._past_commits - 1 else ""
+                commit = self._commit(project, self._message(i // 6), days, identifier=identifier)
                 with transaction(self.db):
                     push = self._push(project, commit, "refs/heads/main")
                     pushes.finish_push(self.db, push, PushOutcome(commit_id=commit.id, text="6 executions"))
@@ -384,7 +383,7 @@ class Filling:
         execution = self._launch(commit, step, parameters, push)
         ending = self.random.choices(("complete", "error", "stopped"), (84, 11, 5))[0]
         if ending == "stopped" and self.random.random() < 0.3:
-            lifecycle.request_stop(self.db, self.config.logs_dir, execution.uuid, "ada")
+            lifecycle.request_stop(self.context, execution.uuid, "ada")
         else:
             self.start(execution, runner)
             if step == "train":
@@ -405,7 +404,7 @@ class Filling:
     ) -> None:
         code = 0 if state == "complete" else 1
         report = FinalReport(attempt=1, state=state, failure_reason=reason, message=said, exit_code=code)
-        lifecycle.finish(self.db, self.config, runner, execution.uuid, report)
+        lifecycle.finish(self.context, runner, execution.uuid, report)
 
     def _metadata(self, epoch: int, rate: float) -> bytes:
         t = epoch / 40
@@ -421,13 +420,13 @@ class Filling:
             "UPDATE execution SET created_at = ?, queued_at = ?, started_at = CASE WHEN started_at IS NULL THEN NULL ELSE ? END,"
             " ended_at = ?, stages = ? WHERE id = ?"
         )
-        times = [clock.text(moment) for moment in (created, created, started, ended)]
+        times = [clock.format_moment(moment) for moment in (created, created, started, ended)]
         with transaction(self.db):
             execute(self.db, sql, (*times, _stages(started, upload=min(lasted_s, 9) / 3), execution.id))
 
     def _print(self, execution: Execution, runner: Runner, stream: str, lines: list[bytes] | list[str]) -> None:
         encoded = [line.encode() if isinstance(line, str) else line for line in lines]
-        say(self.db, self.config, execution, runner, stream, b"".join(line + b"\n" for line in encoded))
+        say(self.context, execution, runner, stream, b"".join(line + b"\n" for line in encoded))
 
     def _long(self, project: Project, commit: Commit, runner: Runner, push: int) -> Execution:
         """100,000 lines of output with colours, progress bars, a few oddities, outputs and dense metadata."""
@@ -483,10 +482,10 @@ class Filling:
         }  # fmt: skip
 
     def _output(self, execution: Execution, name: str, content: bytes, size: int = 0) -> None:
-        """With `size` the content is filled up with zeros."""
+        """Add an output; `size` fills its content up with zeros."""
         size = size or len(content)
         datum = str(uuid.uuid4())
-        path = data.path(self.config.outputs_dir, datum)
+        path = data.get_path(self.config.outputs_dir, datum)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             file.write(content)
@@ -528,13 +527,13 @@ class Filling:
                 self._print(execution, runner, "stderr", [late])
         self._output(execution, "confusion.png", demo_files.picture(2.5))
         sql = "UPDATE execution SET created_at = ?, queued_at = ?, started_at = ?, stages = ? WHERE id = ?"
-        times = [clock.text(self.now - timedelta(seconds=seconds)) for seconds in (207, 207, 205)]
+        times = [clock.format_moment(self.now - timedelta(seconds=seconds)) for seconds in (207, 207, 205)]
         with transaction(self.db):
             execute(self.db, sql, (*times, _stages(self.now - timedelta(seconds=205)), execution.id))
         return execution
 
     def _deliveries(self, project: Project, commit: Commit, push: int) -> int:
-        """One of every kind, the newest last; the row of the one that brought `push`."""
+        """Add a delivery of every kind, the newest last; return the row of the one that reported `push`."""
         broken = (DeliveryState.FAILED, f"the repository has no such commit as {'5' * 40}")
         self._delivery(project, "ping", DeliveryState.IGNORED, "ping: the webhook works")
         self._delivery(
@@ -558,7 +557,7 @@ class Filling:
                 "x-hub-signature-256": "(removed)",
                 "user-agent": "GitHub-Hookshot/044aadd",
             }
-            repository = projects.repositories(self.db, project.id)[0]
+            repository = projects.list_repositories(self.db, project.id)[0]
             deliveries.refuse(self.db, project.id, Received(repository.id, "github", "push", headers), "wrong", message)
         delivery = deliveries.get(self.db, waits)
         assert delivery is not None
@@ -578,7 +577,7 @@ class Filling:
             "content-type": "application/json", "user-agent": "GitHub-Hookshot/044aadd", "x-github-event": event,
             "x-github-delivery": str(uuid.uuid4()), "x-hub-signature-256": "(removed)",
         }  # fmt: skip
-        (repository,) = projects.repositories(self.db, project.id)
+        (repository,) = projects.list_repositories(self.db, project.id)
         received = Received(repository.id, "github", event, headers, orjson.dumps(payload))
         row, _ = deliveries.store(self.db, received, headers["x-github-delivery"])
         if state is not DeliveryState.STORED:
@@ -586,27 +585,18 @@ class Filling:
         return row
 
 
-def say(db: Database, config: Config, execution: Execution, runner: Runner, stream: str, text: bytes) -> None:
-    """What the container prints next on one stream, as its runner sends it."""
-    start = logs.length(db, execution).acknowledged[stream]
+def say(context: Context, execution: Execution, runner: Runner, stream: str, text: bytes) -> None:
+    """Send lines of one stream as the runner of the live execution would."""
+    start = logs.get_length(context.db, execution).acknowledged[stream]
     now = time.time_ns() // 1000
     batch = LogBatch(attempt=1, stream=stream, start=start, end=start + len(text), first_us=now, last_us=now + 1)
-    lifecycle.append_log(db, config, runner, execution.uuid, batch, text)
+    lifecycle.append_log(context, runner, execution.uuid, batch, text)
 
 
 def _stages(started: datetime, **more: float) -> str:
-    """What a runner reports: the image came from its cache, the inputs took longest."""
-    run_at = clock.text(started + timedelta(seconds=4.2))
+    """The seconds of each stage: the image was cached, and the inputs took longest."""
+    run_at = clock.format_moment(started + timedelta(seconds=4.2))
     return orjson.dumps({"pull": 0.6, "checkout": 0.2, "inputs": 4.1, "run_at": run_at, **more}).decode()
-
-
-def _history(branch: str, name: str, before: str, yaml: bytes) -> bytes:
-    """One commit of two files, as git fast-import reads it."""
-    lines = f"commit refs/heads/{branch}\ncommitter Ada <ada@example.org> 1764000000 +0000\ndata 5\nwork\n\n"
-    lines += f"from {before}\n" if before else ""
-    files = (("valohai.yaml", yaml), (name, b"text\n"))
-    parts = [f"M 100644 inline {file}\ndata {len(content)}\n".encode() + content + b"\n" for file, content in files]
-    return lines.encode() + b"".join(parts)
 
 
 def fill(directory: Path, executions: int = 200, **sections: Any) -> Demo:

@@ -10,7 +10,7 @@ import zlib
 
 
 def picture(spread: float = 1, size: int = 96) -> bytes:
-    """A confusion matrix as PNG: bright on and near its diagonal."""
+    """Draw a confusion matrix as PNG, bright on and near its diagonal."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

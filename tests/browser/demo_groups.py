@@ -1,4 +1,4 @@
-"""The demo's tasks and pipelines: a search of 40 trials that goes on, and six nodes in various states."""
+"""The demo's tasks and pipelines: a running search of 40 trials, and six nodes in various states."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ RAN_S = 420
 
 @dataclass(kw_only=True)
 class Groups:
-    """Makes them of one commit, through the same functions as the server where there are some."""
+    """Makes tasks and pipelines of one commit, through the functions of the server where they exist."""
 
     db: Database
     context: Context
@@ -102,7 +102,7 @@ class Groups:
         with transaction(self.db):
             pipeline = pipelines.add(self.db, values, nodes)
             groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
-        node = {item.name: item.id for item in pipelines.nodes(self.db, pipeline.id)}
+        node = {item.name: item.id for item in pipelines.list_nodes(self.db, pipeline.id)}
         for name, step in (("preprocess", "preprocess"), ("split", "preprocess"), ("baseline", "train")):
             self._node(node[name], step, fails=name == "baseline")
         with transaction(self.db):
@@ -158,15 +158,15 @@ class Groups:
             attempt=1, state="error" if fails else "complete", failure_reason="command_failed" if fails else None,
             message="Command 2 of 2 returned 1" if fails else None, exit_code=int(fails),
         )  # fmt: skip
-        lifecycle.finish(self.db, self.context.config, self.runner, execution.uuid, report)
+        lifecycle.finish(self.context, self.runner, execution.uuid, report)
         self._began("execution", execution.id, RAN_S, self.random.uniform(200, RAN_S))
 
     def _began(self, table: str, row: int, ago_s: float, lasted_s: float | None = None) -> None:
-        """As if it had been made and begun so long ago."""
+        """Move the creation and the start of a task or pipeline into the past."""
         started = self.now - timedelta(seconds=ago_s)
-        ended = clock.text(started + timedelta(seconds=lasted_s)) if lasted_s is not None else None
+        ended = clock.format_moment(started + timedelta(seconds=lasted_s)) if lasted_s is not None else None
         with transaction(self.db):
             sql = f"UPDATE {table} SET started_at = ?, ended_at = COALESCE(?, ended_at) WHERE id = ?"
-            execute(self.db, sql, (clock.text(started), ended, row))
+            execute(self.db, sql, (clock.format_moment(started), ended, row))
             if table in ("task", "pipeline"):
                 execute(self.db, f"UPDATE {table} SET created_at = started_at WHERE id = ?", (row,))

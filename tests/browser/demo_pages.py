@@ -15,7 +15,7 @@ def every_page(site: Site) -> list[str]:
         f"{project}commits/{demo.long.commit_identifier}/", f"{project}commits/{demo.broken.identifier}/", "/p/spirals/",
         f"{project}activity/", f"{project}activity/?show=problems",
         f"{project}deliveries/{demo.delivery}/", f"{project}settings/badge/?metric=accuracy&step=train", "/environments/",
-        *(f"{project}settings/{part}/" for part in ("runs", "rules", "variables", "members", "delete")),
+        *(f"{project}settings/{part}/" for part in ("runs", "rules", "variables", "notifications", "members", "delete")),
         "/connect/", f"{project}connect/checks/",
         *(f"/p/attic-models/connect/{step}" for step in ("", "access/", "webhook/", "checks/")),
         f"{project}commits/{demo.foreign.identifier}/", "/p/attic-models/settings/", f"{project}tasks/",

@@ -1,4 +1,4 @@
-"""Pictures of every page of the demo, wide and on a phone, light and dark, and those of the README: `make screenshots`."""
+"""Save pictures of the pages of the demo and of the README, at two widths, light and dark: `make screenshots`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ DRAWN = (
     "[...document.querySelectorAll(':is(#charts, #resources) .plot')]"
     ".every((plot) => plot.getBoundingClientRect().top > innerHeight || plot.querySelector('canvas'))"
 )
-FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
 
 
 def name_of(path: str) -> str:
@@ -34,7 +33,7 @@ def take(browser: Browser, path: str, file: Path, *, height: int = 0) -> None:
     browser.open(path)
     browser.run("document.querySelectorAll('img').forEach((image) => { image.loading = 'eager'; })")
     browser.wait(DRAWN, 30)
-    browser.driver.execute_async_script(FRAMES)
+    browser.wait_for_frames()
     width, whole = browser.run("return [innerWidth, document.documentElement.scrollHeight]")
     clip = {"x": 0, "y": 0, "width": width, "height": height or min(whole, HIGHEST), "scale": 1}
     options = {"format": file.suffix[1:], "clip": clip, "captureBeyondViewport": True}

@@ -1,4 +1,4 @@
-"""A newcomer connects a repository of a Git host, on the pages alone: a real browser, a git server and a forge's API."""
+"""A newcomer connects a repository on the pages, with a real browser and git server, and a fake of the forge's API."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Place:
         self.browser.wait(f"document.querySelector('.steps [aria-current]')?.textContent === '{step}'", LONG)
 
     def rows(self) -> dict[str, str]:
-        """How each check ended."""
+        """Return the result of each check."""
         script = "return [...document.querySelectorAll('.checks li')].map((li) => [li.className, li.innerText])"
         return {text.splitlines()[0].split(":")[0]: level for level, text in self.browser.run(script)}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from demo_site import Browser, Site
@@ -10,9 +13,11 @@ from instance import wait_for
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from core import clock
+from core.model import Execution
 from web.services.executions import lifecycle
-from web.store import executions, metadata, usage
-from web.store.db import transaction
+from web.store import executions, logs, metadata, usage
+from web.store.db import execute, transaction
 
 pytestmark = pytest.mark.browser
 
@@ -25,6 +30,17 @@ IN_VIEW = (
 
 def in_view(line: int) -> str:
     return IN_VIEW.format(line)
+
+
+@contextmanager
+def blocked(browser: Browser, pattern: str) -> Iterator[None]:
+    """Let requests of these addresses fail as without a connection."""
+    browser.driver.execute_cdp_cmd("Network.enable", {})
+    browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": [pattern]})
+    try:
+        yield
+    finally:
+        browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
 
 
 def test_a_log_of_100000_lines_opens_at_its_end(browser: Browser, demo_site: Site) -> None:
@@ -98,6 +114,68 @@ def test_a_range_of_lines_is_linked(browser: Browser, demo_site: Site) -> None:
     browser.wait(f"{marked} === '{expected}'")
     browser.wait(in_view(40_001))
     assert browser.run("return document.querySelector('#lines a').tabIndex") == -1
+
+
+def hold_block(browser: Browser) -> None:
+    """Let the page get the next block of the log only when it calls `release`, which is there once it was sent."""
+    browser.run("""const { fetch } = window;
+        window.fetch = async (url, ...others) => {
+          const answer = await fetch(url, ...others);
+          if (!String(url).includes('log.html')) return answer;
+          window.fetch = fetch;
+          await new Promise((done) => { window.release = done; });
+          return answer;
+        };""")
+
+
+def test_a_hit_that_is_left_while_its_lines_load_is_not_shown(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/"))
+    browser.find("#search-text").send_keys("was late")
+    marked = "document.querySelector('#lines .marked')?.id"
+    browser.wait(f"document.getElementById('hits').textContent === '1 of 20 hits' && {marked}")
+    first = browser.run("return Number(location.hash.slice(2))")
+    browser.wait(in_view(first))
+    hold_block(browser)
+    browser.find("#hit-after").click()
+    browser.wait("window.release !== undefined")
+    browser.find("#hit-before").click()
+    browser.wait(f"{marked} === 'L{first}'")
+    browser.run("release()")
+    browser.wait_for_frames()
+    assert browser.run(f"return {marked}") == f"L{first}"
+    browser.wait(in_view(first))
+    browser.find("#hit-after").click()
+    browser.wait(f"{marked} && {marked} !== 'L{first}'")
+    assert browser.complaints() == []
+
+
+def test_the_end_of_a_log_that_grows_while_it_loads_is_followed(browser: Browser, demo_site: Site) -> None:
+    execution = demo_site.begin()
+    demo_site.say("one of many\n" * 4000, execution=execution)
+    browser.open(demo_site.page(execution, "log/?line=1"))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    hold_block(browser)
+    browser.find("#to-end").click()
+    browser.wait("window.release !== undefined")
+    demo_site.say("one more\n" * 300, execution=execution)
+    total = logs.get_length(demo_site.db, execution).lines
+    browser.wait(f"document.getElementById('log-total').textContent === '{total:,}'")
+    browser.run("release()")
+    browser.wait(in_view(total))
+    demo_site.say("the last one\n", execution=execution)
+    browser.wait(in_view(total + 1))
+    assert browser.complaints() == []
+
+
+def test_a_command_whose_lines_cannot_be_fetched_opens_at_the_next_attempt(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "log/?line=1"))
+    opened = "document.querySelector('[data-command=\"1\"]')?.getAttribute('aria-expanded') === 'true'"
+    with blocked(browser, "*/log.html*"):
+        browser.find("[data-command='1']").click()
+        browser.wait("performance.getEntriesByType('resource').some(({ name }) => name.includes('/log.html'))")
+    assert not browser.run(f"return {opened}")
+    browser.find("[data-command='1']").click()
+    browser.wait(opened)
 
 
 def test_a_command_that_succeeded_is_folded_and_opens(browser: Browser, demo_site: Site) -> None:
@@ -178,6 +256,19 @@ def test_a_filtered_log_is_followed(browser: Browser, demo_site: Site) -> None:
     assert browser.complaints() == []
 
 
+def test_on_a_phone_the_tools_of_the_log_are_one_row_that_opens(browser: Browser, demo_site: Site) -> None:
+    browser.look(390, 844)
+    browser.open(demo_site.page(demo_site.demo.live, "log/"))
+    browser.wait("document.getElementById('connection').textContent === 'live'", 60)
+    assert browser.run("return document.querySelector('.log-panel .panel-head').clientHeight") <= 40
+    assert not browser.find("#log-filter").is_displayed()
+    browser.find("#log-tools").click()
+    assert browser.find("#log-filter").is_displayed()
+    assert browser.find("#wrap").is_displayed()
+    browser.find("#log-tools").click()
+    assert not browser.find("#wrap").is_displayed()
+
+
 def test_live_lines_appear_and_are_followed(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
@@ -223,6 +314,79 @@ def test_a_key_that_appears_later_gets_its_chart(browser: Browser, demo_site: Si
     assert browser.complaints() == []
 
 
+FETCHES = "performance.getEntriesByType('resource').filter(({ name }) => name === location.href).length"
+
+
+def opened_without_metrics(browser: Browser, site: Site, tab: str = "") -> Execution:
+    execution = site.begin()
+    browser.open(site.page(execution, tab))
+    browser.wait("document.getElementById('charts')?.textContent.includes('Print a line of JSON')")
+    return execution
+
+
+def test_an_overview_that_was_opened_before_the_first_metric_gets_its_chart(browser: Browser, demo_site: Site) -> None:
+    execution = opened_without_metrics(browser, demo_site)
+    browser.find("#since").send_keys("12")
+    demo_site.say('{"loss": 0.5}\n', execution=execution)
+    browser.wait("document.querySelector('.chart[data-key=loss] canvas') !== null")
+    assert browser.run("return document.querySelector('#latest [data-key=loss] td').textContent") == "0.5"
+    assert browser.run("return [document.activeElement.id, document.activeElement.value]") == ["since", "12"]
+    demo_site.say('{"loss": 0.4, "accuracy": 0.8}\n', execution=execution)
+    browser.wait("document.querySelectorAll('#key option').length === 2")
+    assert browser.run("return document.getElementById('key').value") == "loss"
+    browser.find("#key [value=accuracy]").click()
+    browser.wait("document.querySelector('.chart .plot').getAttribute('aria-label').startsWith('accuracy over index')")
+    assert browser.complaints() == []
+
+
+def test_charts_that_were_opened_before_the_first_metric_obey_their_fields(browser: Browser, demo_site: Site) -> None:
+    execution = opened_without_metrics(browser, demo_site, "charts/")
+    demo_site.say('{"loss": 0.5}\n{"loss": 0.4}\n', execution=execution)
+    label = "document.querySelector('.chart[data-key=loss] .plot')?.getAttribute('aria-label')"
+    browser.wait(f"{label}?.startsWith('loss over index: 2 points')")
+    browser.find("#axis [value=time]").click()
+    browser.wait(f"location.search === '?x=time' && {label}.startsWith('loss over seconds: 2 points')")
+    demo_site.say('{"loss": 0.3, "recall": 0.8, "epoch": 3}\n', execution=execution)
+    keys = "[...document.getElementById('{}').options].map(({{ value }}) => value).filter(Boolean).sort().join()"
+    browser.wait(f"{keys.format('add-chart')} === 'epoch,loss,recall'")
+    assert browser.run(f"return {keys.format('axis')}") == "key.epoch,number,time"
+    assert browser.run("return document.getElementById('axis').value") == "time"
+    assert browser.complaints() == []
+
+
+def test_metadata_without_numbers_fetches_the_page_once_for_each_key(browser: Browser, demo_site: Site) -> None:
+    execution = opened_without_metrics(browser, demo_site)
+    for number in range(5):
+        demo_site.say(json.dumps({"phase": f"phase {number}"}) + "\n", execution=execution)
+        browser.wait(f"document.querySelector('#latest [data-key=phase] td')?.textContent === 'phase {number}'")
+    assert browser.run(f"return {FETCHES}") == 1
+    demo_site.say('{"phase": "last", "loss": 0.5}\n', execution=execution)
+    browser.wait("document.querySelector('#main-metric b')?.textContent === '0.5'")
+
+
+def test_charts_fetch_the_page_only_for_keys_with_numbers(browser: Browser, demo_site: Site) -> None:
+    execution = demo_site.begin()
+    many = {f"k{number}": number for number in range(30)}  # more than there are charts at first
+    demo_site.say(json.dumps(many | {"phase": "first"}) + "\n", execution=execution)
+    browser.open(demo_site.page(execution, "charts/"))
+    last = "document.querySelector('.chart[data-key=k0] b').textContent"
+    for number in range(5):
+        demo_site.say(json.dumps(many | {"k0": 50 + number, "phase": "next"}) + "\n", execution=execution)
+        browser.wait(f"{last} === '{50 + number}'")
+    assert browser.run(f"return {FETCHES}") == 0
+
+
+def test_an_end_whose_page_could_not_be_fetched_is_shown_once_it_can(browser: Browser, demo_site: Site) -> None:
+    execution = opened_without_metrics(browser, demo_site)
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    with blocked(browser, f"*{demo_site.page(execution)}"):
+        demo_site.finish(execution)
+        browser.wait("document.querySelector('h1 .state').textContent.trim() === 'Succeeded'")
+        browser.wait(f"{FETCHES} > 0")
+        assert "Print a line of JSON" in browser.find("#charts").text
+    browser.wait("document.getElementById('charts').textContent.includes('No metrics were printed.')")
+
+
 def test_metadata_that_comes_reaches_the_head_and_the_values(browser: Browser, demo_site: Site) -> None:
     browser.open(demo_site.page(demo_site.demo.live))
     browser.wait("document.getElementById('connection').textContent === 'live'")
@@ -234,17 +398,38 @@ def test_metadata_that_comes_reaches_the_head_and_the_values(browser: Browser, d
     assert browser.complaints() == []
 
 
+def test_a_chart_whose_points_cannot_be_fetched_is_drawn_once_they_can(browser: Browser, demo_site: Site) -> None:
+    failed = "performance.getEntriesByType('resource').some(({ name }) => name.includes('/series?'))"
+    with blocked(browser, "*/series?*"):
+        browser.open(demo_site.page(demo_site.demo.long, "charts/"))
+        browser.wait(failed)
+        assert browser.run("return document.querySelectorAll('#charts canvas').length") == 0
+        browser.find("#axis [value=number]").click()
+    browser.wait("document.querySelectorAll('#charts canvas').length >= 3")
+    label = "document.querySelector('.chart[data-key=loss] .plot').getAttribute('aria-label')"
+    browser.wait(f"{label}.includes('over index: 600 points') && {label}.endsWith('x from 0 to 599')")
+
+
+def test_a_chart_that_is_loading_gets_the_axis_that_was_chosen_meanwhile(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "charts/"))
+    label = "document.querySelector('.chart[data-key=loss] .plot').getAttribute('aria-label')"
+    browser.wait(f"{label}?.includes('over step: 600 points')")
+    browser.run("""const axis = document.getElementById('axis');
+        for (const value of ['time', 'number']) {
+          axis.value = value;
+          axis.dispatchEvent(new Event('change'));
+        }""")
+    browser.wait(f"{label}.includes('over index: 600 points')")
+    assert browser.run(f"return {label}").endswith("x from 0 to 599")
+
+
 def test_without_the_chart_library_the_sparklines_stay(browser: Browser, demo_site: Site) -> None:
-    browser.driver.execute_cdp_cmd("Network.enable", {})
-    browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*uPlot*"]})
-    try:
+    with blocked(browser, "*uPlot*"):
         for tab, drawn in (("", 1), ("charts/", 5)):
             browser.open(demo_site.page(demo_site.demo.long, tab))
             assert browser.run("return document.querySelectorAll('#charts .plot polyline').length") == drawn
         browser.open(demo_site.page(demo_site.demo.long, "resources/"))
         assert browser.run("return document.querySelectorAll('#resources .plot polyline').length") == 3
-    finally:
-        browser.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
 
 
 def test_what_a_running_execution_uses_is_drawn_and_followed(browser: Browser, demo_site: Site) -> None:
@@ -298,6 +483,50 @@ def test_the_stop_button_stops_and_then_kills(browser: Browser, demo_site: Site)
     wait_for(lambda: demo_site.now(live).stop_count == 2)
     assert browser.run("return location.pathname") == demo_site.page(live)
     assert browser.complaints() == []
+
+
+def test_the_focus_stays_when_the_head_changes_and_never_gets_to_another_button(
+    browser: Browser, demo_site: Site
+) -> None:
+    execution = demo_site.begin()
+    browser.open(demo_site.page(execution))
+    browser.wait("document.getElementById('connection').textContent === 'live'")
+    focused = "return document.activeElement.textContent.trim()"
+    browser.find("#re-run summary").send_keys(Keys.ENTER)
+    browser.wait("document.getElementById('re-run').open")
+    link = browser.find("#re-run a")
+    link.send_keys("")
+    demo_site.set_detail(execution, "Epoch 1 of 40")
+    browser.wait("document.querySelector('.messages').textContent.includes('Epoch 1 of 40')")
+    assert browser.run(focused) == "Re-run with changes…"
+    browser.run("document.querySelector('#stop button').focus()")
+    demo_site.stop(execution)
+    browser.wait("document.querySelector('#stop button')?.textContent === 'Kill'")
+    assert browser.run("return document.activeElement.matches('h1')")
+    with transaction(demo_site.db):
+        expired = clock.add_to_now(-120)
+        execute(demo_site.db, "UPDATE execution SET lease_expires_at = ? WHERE id = ?", (expired, execution.id))
+    demo_site.say("still here\n", execution=execution)
+    browser.wait("document.querySelector('details.banner') !== null")
+    browser.find("details.banner summary").send_keys(Keys.ENTER)
+    demo_site.set_detail(execution, "Epoch 2 of 40")
+    browser.wait("document.querySelector('details.banner summary') === document.activeElement")
+    assert browser.run("return document.querySelector('details.banner').open")
+    assert browser.complaints() == []
+
+
+def test_a_stop_that_does_not_reach_the_server_can_be_asked_for_again(browser: Browser, demo_site: Site) -> None:
+    live = demo_site.demo.live
+    demo_site.hear(live)
+    browser.open(demo_site.page(live))
+    before = demo_site.now(live).stop_count
+    with blocked(browser, f"*{demo_site.page(live)}stop*"):
+        browser.run("""const button = document.querySelector('#stop button');
+            new MutationObserver(() => { window.tried = !button.disabled; }).observe(button, { attributes: true });
+            button.click();""")
+        browser.wait("window.tried")
+    assert browser.run("return location.pathname") == demo_site.page(live)
+    assert demo_site.now(live).stop_count == before
 
 
 def test_an_image_is_previewed(browser: Browser, demo_site: Site) -> None:
@@ -391,7 +620,7 @@ def test_one_zooms_into_all_charts_and_back(browser: Browser, demo_site: Site) -
 
 
 def test_a_zoomed_chart_of_a_long_series_has_finer_points(browser: Browser, demo_site: Site) -> None:
-    first = executions.by_counter(demo_site.db, demo_site.demo.project.id, 1)
+    first = executions.get_by_counter(demo_site.db, demo_site.demo.project.id, 1)
     with transaction(demo_site.db):
         lines = [(1000 * n, {"jitter": n * 7919 % 1009}) for n in range(20_000)]
         metadata.add(demo_site.db, first.id, lines)
@@ -426,6 +655,16 @@ def test_the_values_of_a_chart_are_a_table_and_a_file(browser: Browser, demo_sit
     assert saved["loss.png"].startswith("blob:")
     assert saved[""].endswith("/series.csv?key=loss")
     assert browser.complaints() == []
+
+
+def test_a_chart_is_shown_in_full_screen(browser: Browser, demo_site: Site) -> None:
+    browser.open(demo_site.page(demo_site.demo.long, "charts/"))
+    browser.wait("document.querySelector('.chart[data-key=loss] canvas') !== null")
+    browser.find(".chart[data-key=loss] .chart-menu summary").click()
+    browser.find(".chart[data-key=loss] [data-do=large]").click()
+    browser.wait("document.fullscreenElement?.dataset.key === 'loss'")
+    browser.run("document.exitFullscreen()")
+    browser.wait("document.fullscreenElement === null")
 
 
 def test_the_head_stays_and_each_tab_has_its_address(browser: Browser, demo_site: Site) -> None:

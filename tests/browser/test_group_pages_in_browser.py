@@ -29,7 +29,7 @@ def test_the_curve_is_drawn_and_drawn_anew_when_a_trial_has_ended(browser: Brows
     browser.run("document.querySelector('#curve canvas').dataset.old = 1")
     best = browser.find(".record b").text
     db, task = demo_site.db, demo_site.demo.task
-    running = next(trial for trial in trials.trials_of_task(db, task.id, "accuracy") if trial.state is State.STARTED)
+    running = next(trial for trial in trials.list_for_task(db, task.id, "accuracy") if trial.state is State.STARTED)
     with transaction(db):
         metadata.add(db, running.execution_id, [(2, {"accuracy": 0.9876})])
         execute(
@@ -40,6 +40,12 @@ def test_the_curve_is_drawn_and_drawn_anew_when_a_trial_has_ended(browser: Brows
     browser.wait(f"{DRAWN} && document.querySelector('#curve canvas').dataset.old === undefined")
     assert browser.run("return document.querySelector('.best-line title').textContent.includes('0.9876')")
     assert browser.complaints() == []
+
+
+def test_better_trials_have_stronger_lines(browser: Browser, demo_site: Site) -> None:
+    browser.open(task_page(demo_site))
+    shades = "return new Set([...document.querySelectorAll('.coordinates polyline')].map((l) => getComputedStyle(l).stroke)).size"
+    assert browser.run(shades) == 6  # five shades, and the best one
 
 
 def test_without_the_chart_library_the_best_so_far_is_a_line(browser: Browser, demo_site: Site) -> None:
@@ -81,7 +87,7 @@ def test_what_one_has_scrolled_stays_where_it_is_while_the_page_is_kept_fresh(
     browser.open(pipeline_page(demo_site))
     browser.run("document.querySelector('.graph').scrollLeft = 333; document.querySelector('.graph').dataset.old = 1")
     with transaction(demo_site.db):
-        node = next(n for n in pipelines.nodes(demo_site.db, demo_site.demo.pipeline.id) if n.name == "report")
+        node = next(n for n in pipelines.list_nodes(demo_site.db, demo_site.demo.pipeline.id) if n.name == "report")
         groups.update(demo_site.db, "pipeline_node", node.id, message="something new")
     browser.wait("document.querySelector('#node-" + str(node.position) + "').textContent.includes('something new')")
     assert browser.run("return document.querySelector('.graph').dataset.old") == "1"

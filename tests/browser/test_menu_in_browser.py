@@ -1,4 +1,4 @@
-"""The header's menu, by keyboard, at a phone's width, and without JavaScript."""
+"""The header's menu: by keyboard, on a phone, and without JavaScript."""
 
 from __future__ import annotations
 

@@ -97,10 +97,12 @@ def test_a_comparison_has_images_and_says_the_values_under_the_pointer(browser: 
     readout = (
         "[...document.querySelectorAll(\"[data-series*='key=accuracy'] .readout span\")].map((row) => row.textContent)"
     )
-    browser.wait(f"{readout}.length === 3 && {readout}[0].startsWith('line ')")
+    browser.wait(f"{readout}.length === 3 && {readout}[0].startsWith('index ')")
     live, long = browser.run(f"return {readout}")[1:]
     assert live == f"#{first.counter}\u2013"  # it has printed fewer lines
     assert float(long.removeprefix(f"#{second.counter}")) > 0
+    heads = "[...document.querySelectorAll('.readout:not([hidden]) span:first-child')].map((head) => head.textContent)"
+    browser.wait(f"{heads}.length === document.querySelectorAll('[data-series]').length && new Set({heads}).size === 1")
     ActionChains(browser.driver).move_to_element(browser.find("#run-0")).perform()
     browser.wait("[...document.querySelectorAll('.readout')].every((box) => box.hidden)")
     browser.find("#run-1").click()
@@ -187,6 +189,18 @@ def test_two_are_tagged_and_the_view_stays(browser: Browser, demo_site: Site, wi
         assert browser.run("return location.pathname + location.search") == "/p/cells/?q=number+%3E+190"
         assert [tag in executions.get(demo_site.db, one.id).tags for one in both] == [tagged, tagged]
     assert browser.complaints() == []
+
+
+def test_a_tag_that_is_too_long_is_refused_at_its_field_and_kept(browser: Browser, demo_site: Site) -> None:
+    browser.open("/p/cells/")
+    choose(browser, demo_site.demo.long)
+    browser.find("#tag-chosen summary").click()
+    browser.find("#tags").send_keys(f"paper, {'x' * 101}", Keys.ENTER)
+    assert browser.run("return document.querySelector('#tags').validity.patternMismatch")
+    assert browser.run("return document.querySelector('#tags').value.length") == 108
+    assert browser.run("return document.querySelectorAll('.picked:checked').length") == 1
+    browser.find("#tags").send_keys(Keys.BACKSPACE)
+    assert browser.run("return document.querySelector('#tags').validity.valid")
 
 
 def test_the_address_of_a_comparison_has_no_empty_field(browser: Browser, demo_site: Site) -> None:

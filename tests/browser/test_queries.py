@@ -1,4 +1,4 @@
-"""Each page asks the database a bounded number of times, however much it shows."""
+"""Each page makes a bounded number of database queries, however much data it shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.rights import Role
 from web.http import auth
 from web.http.app import create_app
 from web.store import deliveries, members, projects, runners, sessions, users
-from web.store.db import connect, insert, row, rows, transaction
+from web.store.db import connect, fetch_row, fetch_rows, insert, transaction
 from web.store.deliveries import Received
 
 MANY = 40  # of everything that pages list: a query for each of them exceeds every ceiling
@@ -35,7 +35,7 @@ CEILINGS = {
     "audit.server_entries": 6,
     "badge_picker.show": 12,
     "commits.listing": 22,
-    "commits.show": 32,
+    "commits.show": 40,
     "compare.series": 10,
     "compare.show": 30,
     "connect.access": 5,
@@ -54,7 +54,7 @@ CEILINGS = {
     "execution_data.output": 6,
     "execution_data.search": 6,
     "execution_data.series": 8,
-    "execution_data.used": 8,
+    "execution_data.resource_series": 8,
     "execution_data.values": 8,
     "execution_data.whole_log": 6,
     "execution_outputs.archive": 8,
@@ -63,11 +63,12 @@ CEILINGS = {
     "execution_tabs.log": 30,
     "execution_tabs.metrics": 40,
     "execution_tabs.outputs": 30,
-    "execution_tabs.used": 30,
+    "execution_tabs.show_resources": 30,
     "executions.listing": 23,
     "export.download": 12,
     "invitations.show": 4,
     "members.show": 7,
+    "notifications.show": 8,
     "pipelines.listing": 9,
     "pipelines.show": 15,
     "projects.listing": 57,
@@ -77,7 +78,7 @@ CEILINGS = {
     "session.login": 2,
     "settings.delete_page": 15,
     "settings.runs": 6,
-    "settings.show": 13,
+    "settings.show": 9,
     "settings.variables_page": 6,
     "tasks.listing": 13,
     "tasks.show": 17,
@@ -103,7 +104,7 @@ class Crowded:
         with transaction(self.db):
             for number in range(MANY):
                 self._add(number)
-            self.invitation = sessions.add_invitation(self.db, users.listing(self.db)[-1].id, 3600)
+            self.invitation = sessions.add_invitation(self.db, users.list_users(self.db)[-1].id, 3600)
         self.client = self.app.test_client()
         token = CSRF.search(self.client.get("/login").text)
         assert token is not None
@@ -112,7 +113,10 @@ class Crowded:
         self.client.get("/")  # the first page of a server asks once which runners are online
 
     def _add(self, number: int) -> None:
-        demo, commits = self.demo, [found["id"] for found in rows(self.db, "SELECT id FROM git_commit ORDER BY id")]
+        demo, commits = (
+            self.demo,
+            [found["id"] for found in fetch_rows(self.db, "SELECT id FROM git_commit ORDER BY id")],
+        )
         commit = commits[number % len(commits)]
         for commit_id in (commit, demo.long.commit_id):
             task = self._clone("task", demo.task.id, commit_id=commit_id)
@@ -127,7 +131,7 @@ class Crowded:
             }
             insert(self.db, "latest", latest)
             pipeline = self._clone("pipeline", demo.pipeline.id, commit_id=commit_id)
-            for node in rows(self.db, "SELECT id FROM pipeline_node WHERE pipeline_id = ?", (demo.pipeline.id,)):
+            for node in fetch_rows(self.db, "SELECT id FROM pipeline_node WHERE pipeline_id = ?", (demo.pipeline.id,)):
                 self._clone("pipeline_node", node["id"], pipeline_id=pipeline)
         self._clone("execution", demo.queued.id)
         runner = runners.add(self.db, f"crowd-{number}", f"pm_crowd_{number}", ["default", "a100"])
@@ -148,9 +152,11 @@ class Crowded:
 
     def _clone(self, table: str, row_id: int, **changes: Any) -> int:
         """Copy a row with another identity and these changes."""
-        found = row(self.db, f"SELECT * FROM {table} WHERE id = ?", (row_id,))
+        found = fetch_row(self.db, f"SELECT * FROM {table} WHERE id = ?", (row_id,))
         assert found is not None
-        counter = row(self.db, f"SELECT MAX({'counter' if 'counter' in found else 'id'}) + 1 AS next FROM {table}")
+        counter = fetch_row(
+            self.db, f"SELECT MAX({'counter' if 'counter' in found else 'id'}) + 1 AS next FROM {table}"
+        )
         assert counter is not None
         own = {"uuid": str(uuid.uuid4()), "counter": counter["next"], "identity": str(uuid.uuid4())}
         values = found | {name: value for name, value in own.items() if name in found} | changes
@@ -158,18 +164,18 @@ class Crowded:
         return insert(self.db, table, values)
 
     def _one(self, table: str, column: str, value: int) -> int:
-        found = row(self.db, f"SELECT id FROM {table} WHERE {column} = ? ORDER BY id LIMIT 1", (value,))
+        found = fetch_row(self.db, f"SELECT id FROM {table} WHERE {column} = ? ORDER BY id LIMIT 1", (value,))
         assert found is not None
         return int(found["id"])
 
     def counters(self) -> list[int]:
         """The executions that are compared."""
-        return [found["counter"] for found in rows(self.db, "SELECT counter FROM execution ORDER BY id LIMIT 20")]
+        return [found["counter"] for found in fetch_rows(self.db, "SELECT counter FROM execution ORDER BY id LIMIT 20")]
 
     def values(self) -> dict[str, Any]:
         """The parts of every page's address."""
         demo = self.demo
-        (output,) = rows(
+        (output,) = fetch_rows(
             self.db, "SELECT uuid FROM datum WHERE execution_id = ? ORDER BY name LIMIT 1", (demo.long.id,)
         )
         return {
@@ -206,7 +212,7 @@ def test_a_page_asks_the_database_no_more_often_than_its_ceiling(crowded: Crowde
     (rule,) = [rule for rule in crowded.app.url_map.iter_rules(endpoint) if "GET" in (rule.methods or ())]
     named = {name: values.get(endpoint if name == "counter" else name, values[name]) for name in rule.arguments}
     with crowded.app.test_request_context():
-        path, db = url_for(endpoint, **named), auth.db()
+        path, db = url_for(endpoint, **named), auth.get_db()
     db.conn.set_trace_callback(asked.append)
     try:
         answer = crowded.client.get(

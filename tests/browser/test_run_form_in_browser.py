@@ -18,7 +18,7 @@ COMMAND = "document.querySelector('#command-vh').textContent"
 
 
 def field(browser: Browser, key: str) -> str:
-    """The selector of a field; with `-marks`, of what is said beside it."""
+    """Return the selector of a field; with `-marks`, that of the text beside it."""
     found = browser.find(f'[name="{key}"]:not([type=hidden])')
     return f"#{found.get_attribute('id')}"
 
@@ -34,7 +34,7 @@ def form(site: Site, query: str = "step=train") -> str:
 
 
 def at_new_execution(browser: Browser) -> int:
-    """The number of the execution that the browser was sent to."""
+    """Return the number of the execution on whose page the browser is."""
     pattern = re.compile(r"/p/cells/executions/(\d+)/$")
     wait_for(lambda: pattern.search(browser.driver.current_url), 10, 0.05)
     found = pattern.search(browser.driver.current_url)
@@ -55,7 +55,7 @@ def test_running_a_step_with_a_change(browser: Browser, demo_site: Site, width: 
     assert browser.run("return document.documentElement.scrollWidth") <= width
     assert browser.complaints() == []
     browser.find("button[value=run]").click()
-    made = executions.by_counter(demo_site.db, demo_site.demo.project.id, at_new_execution(browser))
+    made = executions.get_by_counter(demo_site.db, demo_site.demo.project.id, at_new_execution(browser))
     assert made.parameters["epochs"] == 51
 
 
@@ -117,10 +117,10 @@ def test_several_run_again_and_stay_chosen_while_the_table_is_kept_fresh(browser
     execute(demo_site.db, "UPDATE execution SET title = 'fresh' WHERE id = ?", (demo_site.demo.queued.id,))
     browser.wait("document.querySelector('#table').textContent.includes('fresh')")
     assert browser.run("return document.querySelectorAll('.picked:checked').length") == 2
-    before = [len(executions.retried_by(demo_site.db, one.id)) for one in done]
+    before = [len(executions.list_reruns(demo_site.db, one.id)) for one in done]
     browser.find("#chosen [formaction*=again]").click()
     wait_for(
-        lambda: [len(executions.retried_by(demo_site.db, one.id)) for one in done] == [n + 1 for n in before], 10, 0.05
+        lambda: [len(executions.list_reruns(demo_site.db, one.id)) for one in done] == [n + 1 for n in before], 10, 0.05
     )
 
 
@@ -139,6 +139,6 @@ def test_without_javascript_a_step_is_checked_and_run(scriptless: Browser, demo_
     scriptless.find("[name=pick-for] ~ button").click()
     wait_for(lambda: "--weights=datum://" in scriptless.driver.page_source, 10, 0.05)
     scriptless.find("button[value=run]").click()
-    made = executions.by_counter(demo_site.db, demo_site.demo.project.id, at_new_execution(scriptless))
+    made = executions.get_by_counter(demo_site.db, demo_site.demo.project.id, at_new_execution(scriptless))
     assert made.parameters["epochs"] == 52
     assert made.inputs["weights"]["urls"][0].startswith("datum://")

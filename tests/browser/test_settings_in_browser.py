@@ -1,4 +1,4 @@
-"""Tasks of who sets up a project in a real browser: settings, badges, and a new runner."""
+"""Tasks of an administrator in a real browser: settings, badges, and a new runner."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_the_rules_would_run_follows_the_editor(browser: Browser) -> None:
 
 @pytest.fixture
 def served(demo_site: Site, tmp_path: Path) -> Iterator[Site]:
-    """The demo, with a Redis that takes runners of other machines."""
+    """The demo, with a Redis that accepts runners of other machines."""
     data = tmp_path / "data"
     shutil.copytree(demo_site.demo.config.data, data, symlinks=True)
     redis = RedisConfig(listen=f"127.0.0.1:{free_port()}")
@@ -106,7 +106,7 @@ def test_a_runner_is_added_and_turns_green_when_it_reports(served: Site, tmp_pat
         browser.wait("document.querySelector('#arrival') !== null", LONG)
         assert 'name = "gpu-9"' in browser.find(".command").text
         assert browser.find("#arrival").text == "waiting for gpu-9…"
-        runner = runners.by_name(served.db, "gpu-9")
+        runner = runners.find_by_name(served.db, "gpu-9")
         assert runner is not None
         runners.record_heartbeat(served.db, runner.id, 1, {})
         browser.wait("document.querySelector('#arrival .state.complete') !== null", LONG)

@@ -1,4 +1,4 @@
-"""What a newcomer asks first: why did nothing run, and what waits for what?"""
+"""The first questions of a newcomer: why did nothing run, and what waits for what?"""
 
 from __future__ import annotations
 

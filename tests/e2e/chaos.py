@@ -1,4 +1,4 @@
-"""Executions on two runners while something kills the processes of both and of their server, at random times."""
+"""Run executions on two runners while processes of the runners and of their server are killed at random times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ CONFIG = """
 allow_local = true
 [runner]
 slots = 2
-reuse_sandboxes = true  # not on the second runner
 [limits]
 stop_grace = "5 s"
 """
@@ -79,14 +78,14 @@ T = TypeVar("T")
 
 @dataclass
 class Site:
-    """A server with its own runner, and a second runner, all of which may be killed."""
+    """A server with its own runner, and a second runner; all of them may be killed."""
 
     instance: Instance
     second: Machine
 
     @property
     def runners(self) -> list[Path]:
-        """The directories of both."""
+        """The directories of both runners."""
         return [self.instance.data / "runner", self.second.data / "runner"]
 
     def leftovers(self) -> list[str]:
@@ -105,7 +104,7 @@ class Site:
 
 
 class Killer(threading.Thread):
-    """Kills until told to stop, and starts anew what nobody else does."""
+    """Kills processes until it is stopped, and restarts those that nothing else restarts."""
 
     def __init__(self, site: Site, rng: random.Random) -> None:
         super().__init__(name="killer", daemon=True)
@@ -136,7 +135,7 @@ class Killer(threading.Thread):
             self.error = error
 
     def stop(self) -> None:
-        """No more kills; everything is up again afterwards."""
+        """Stop killing, and wait until everything runs again."""
         self._over.set()
         self.join(60)
         self._revive()
@@ -163,7 +162,7 @@ class Killer(threading.Thread):
 
 @dataclass
 class Battle:
-    """Pushes `count` executions into a site under fire, stops some of them and waits for all."""
+    """Pushes `count` executions while processes are killed, stops some of them, and waits for all."""
 
     site: Site
     checkout: Checkout
@@ -175,7 +174,7 @@ class Battle:
     _stopped: set[str] = field(default_factory=set)
 
     def fight(self) -> None:
-        """Returns when every execution is final; raises TimeoutError with what the others say."""
+        """Return once every execution is final. Raises TimeoutError with the states of the others."""
         began, pushes = time.monotonic(), threading.Thread(target=self._push_all, daemon=True)
         pushes.start()
         while unfinished := [e for e in self.executions() if e["status"] not in FINAL]:
@@ -282,7 +281,7 @@ class Battle:
         return ""
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Until the server answers."""
+        """Repeat a request until the server answers."""
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -294,7 +293,7 @@ class Battle:
 
 
 def battle(site: Site, checkout: Checkout, count: int, seed: int, deadline_s: float) -> None:
-    """Everything at once; prints the figures, and raises AssertionError with the stories of what went wrong."""
+    """Run the whole test and print its figures. Raises AssertionError with the logs of failed executions."""
     print(f"chaos: seed {seed}, {count} executions")
     began, killer = time.monotonic(), Killer(site, random.Random(seed))
     fought = Battle(site, checkout, count, seed, deadline_s)
@@ -313,7 +312,8 @@ def battle(site: Site, checkout: Checkout, count: int, seed: int, deadline_s: fl
     assert not problems, "\n\n".join(problems)
     with contextlib.suppress(TimeoutError):
         wait_for(lambda: not site.leftovers(), SETTLED_S, 0.5)
-    assert site.leftovers() == []
+    leftovers = site.leftovers()
+    assert not leftovers, "\n".join(leftovers)
 
 
 def _docker(*arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A runner's own network namespace, joined to this one by a link that can be cut."""
+"""A network namespace for a runner, connected to the machine's by a link that tests can cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Link:
         return ("ip", "netns", "exec", self.namespace)
 
     def cut(self) -> None:
-        """From now on packets vanish in both directions; neither side is told."""
+        """Drop all packets in both directions, without an error on either side."""
         self._filter("-A")
 
     def heal(self) -> None:
@@ -41,7 +41,7 @@ class Link:
 
 @contextlib.contextmanager
 def link() -> Iterator[Link]:
-    """One namespace with one link; both are gone afterwards."""
+    """A namespace with a link; both are removed afterwards."""
     number = next(_numbers)
     name = f"{leftovers.LINK}{os.getpid() % 10000}x{number}"
     made = Link(name, name, f"10.231.{number}.1")

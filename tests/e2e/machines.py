@@ -1,4 +1,4 @@
-"""Runners beside a server: each a `pushmill runner` of its own name, token and data directory, on this machine's Docker."""
+"""Runners beside a server: each a `pushmill runner` with its own name, token and data, on this machine's Docker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DEAF = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 
 
 class Machine:
-    """One runner. `environment` is both what it serves and how a step asks for it alone; `prefix` wraps its command."""
+    """A runner. `environment` is the only one that it serves, so a step can ask for it; `prefix` wraps its command."""
 
     def __init__(
         self,
@@ -86,12 +86,12 @@ class Machine:
 
     @property
     def children(self) -> list[psutil.Process]:
-        """Its slots, and whatever else it has started."""
+        """Return its slots and other child processes."""
         assert self.process is not None
         return self.process.children() if self.process.is_running() else []
 
     def keeper(self, execution: str) -> psutil.Process:
-        """The slot that holds the lock of an execution."""
+        """Return the slot that holds the lock of an execution."""
         lock = str(self.executions / execution / "lock")
 
         def holder() -> psutil.Process | None:
@@ -100,7 +100,7 @@ class Machine:
         return wait_for(holder, 15)
 
     def stop(self) -> float:
-        """SIGTERM; the seconds until it has gone."""
+        """Send SIGTERM; return the seconds until it has exited."""
         assert self.process is not None
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
@@ -108,7 +108,7 @@ class Machine:
         return time.monotonic() - began
 
     def kill(self) -> None:
-        """SIGKILL to everything of it at once."""
+        """Send SIGKILL to all of its processes at once."""
         assert self.process is not None
         for process in (self.process, *self.children):
             process.kill()
@@ -116,7 +116,7 @@ class Machine:
 
     @property
     def online(self) -> bool:
-        """The server has heard of it."""
+        """Return whether the server considers it online."""
         return value(self.instance, "SELECT last_seen_at FROM runner WHERE name = ?", self.name) is not None
 
     @property
@@ -131,12 +131,12 @@ class Machine:
         return self.docker("ps", "-aq", "--no-trunc", "--filter", self.label, *options).split()
 
     def docker(self, *arguments: str) -> str:
-        """What the docker command says on this runner's daemon."""
+        """Run the docker command on this runner's daemon; return its output."""
         command = ["docker", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True, env=self._environment).stdout
 
     def leftovers(self) -> list[str]:
-        """What is still there of executions: directories, containers, volumes."""
+        """List leftovers of executions: directories, containers, volumes."""
         return [
             *(f"directory {path}" for path in self.executions.glob("*")),
             *(f"container {found}" for found in self.containers()),
@@ -144,7 +144,7 @@ class Machine:
         ]
 
     def close(self) -> None:
-        """End it, have the server know it, and remove what a failed test leaves."""
+        """Stop it, have the server notice that, and remove leftovers of a failed test."""
         if self.process is not None and self.process.is_running():
             self.kill()
         with contextlib.closing(sqlite3.connect(self.instance.data / "pushmill.db", timeout=10)) as db, db:
@@ -157,7 +157,7 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(instance: Instance, data: Path, name: str, **options: Any) -> Iterator[Machine]:
-    """A runner that is up, and has gone afterwards with all that it made."""
+    """Run a runner during the block, and remove everything that it made afterwards."""
     made = Machine(instance, data, name, **options)
     try:
         made.start()
@@ -168,7 +168,7 @@ def machine(instance: Instance, data: Path, name: str, **options: Any) -> Iterat
 
 @contextlib.contextmanager
 def frozen(*processes: psutil.Process) -> Iterator[None]:
-    """The processes stand still for the block."""
+    """Stop processes (SIGSTOP) during the block."""
     for process in processes:
         process.suspend()
     try:
@@ -191,7 +191,7 @@ def within(limit_s: float, what: str, condition: Callable[[], object]) -> None:
 
 
 def launch(instance: Instance, checkout: Checkout, project: str, *steps: str) -> list[str]:
-    """Push these steps; the uuids of their executions in their order."""
+    """Push these steps; return the uuids of their executions in the same order."""
     known = any(found["name"] == project for found in instance.get("/projects/", limit=1000)["results"])
     before = len(instance.executions(project)) if known else 0
     checkout.commit({"valohai.yaml": "".join(steps)})
@@ -201,13 +201,13 @@ def launch(instance: Instance, checkout: Checkout, project: str, *steps: str) ->
 
 
 def lease_over(instance: Instance, execution: str) -> bool:
-    """Its runner has not extended the lease of a started execution for as long as it lasted."""
+    """Return whether the lease of a started execution has expired."""
     ends = value(instance, "SELECT lease_expires_at FROM execution WHERE uuid = ?", execution)
     return bool(datetime.fromisoformat(ends) < datetime.now(UTC))
 
 
 def value(instance: Instance, sql: str, *values: str) -> Any:
-    """What the server's database says."""
+    """Return the value that a query of the server's database finds."""
     with contextlib.closing(sqlite3.connect(instance.data / "pushmill.db", timeout=10)) as db:
         (found,) = db.execute(sql, values).fetchone()
     return found
@@ -227,7 +227,7 @@ def _open_files(process: psutil.Process) -> set[str]:
 
 
 def _register(instance: Instance, name: str, environments: Sequence[str]) -> str:
-    token = users.new_token()
+    token = users.make_token()
     db = connect(instance.data / "pushmill.db")
     try:
         with transaction(db):

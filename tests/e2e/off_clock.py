@@ -1,4 +1,4 @@
-"""`pushmill runner` as on a machine whose clock is off: `off_clock.py SECONDS --data DIRECTORY`.
+"""`pushmill runner` on a machine whose clock is wrong: `off_clock.py SECONDS --data DIRECTORY`.
 
 Every reading of the clock and every file time that this process and its children see or set is shifted, as a wrong clock
 shifts both; clocks that count from the start of the machine are not. Containers, which have the machine's clock, and

@@ -1,4 +1,4 @@
-"""A server that works is backed up, and goes on elsewhere from the backup."""
+"""A working server is backed up, and its backup continues on another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kill anything, at any time: every execution ends as it should, whole, and nothing of it is left."""
+"""Random kills: every execution ends correctly and completely, and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runner whose clock is off by an hour: log times are the server's, limits and leases do not care."""
+"""A runner whose clock is wrong by an hour: log times are the server's, and limits and leases work as usual."""
 
 from __future__ import annotations
 

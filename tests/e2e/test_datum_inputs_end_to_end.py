@@ -1,4 +1,4 @@
-"""An output of one execution is the input of another, whatever happens to the server while it sends it."""
+"""An output of one execution is an input of another, also if the server is restarted during the transfer."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def test_a_server_that_is_killed_while_it_sends_an_output_costs_its_reader_nothi
 
 
 def received(runner: Machine) -> int:
-    """How much of an input has arrived that is not whole yet."""
+    """Return how many bytes of an incomplete input have arrived."""
     parts = (runner.data / "runner" / "cache" / "inputs").glob("new-*")
     return sum(part.stat().st_size for part in parts if part.exists())

@@ -1,4 +1,4 @@
-"""Each delivery that was answered 202 is followed, whatever was killed meanwhile."""
+"""Every delivery that was answered 202 is handled, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from forge_deliveries import GitHub, Moved, encoded
 from instance import Checkout, Instance, running, wait_for
 from machines import SERVER_ALONE
 
-from web.store.db import connect, rows
+from web.store.db import connect, fetch_rows
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
@@ -26,13 +26,13 @@ KILLED_AFTER = (50, 150, 250, 350)  # deliveries
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A server whose own runner takes nothing."""
+    """A server whose own runner takes no executions."""
     with running(tmp_path_factory.mktemp("site"), SERVER_ALONE) as instance:
         yield instance
 
 
 def kill(pid_file: Path) -> str:
-    """The number of the process, "" when it is just being started again."""
+    """Kill the process; return its id, "" while it is being restarted."""
     words = pid_file.read_text().split() if pid_file.exists() else []
     if not words or not psutil.pid_exists(int(words[0])):
         return ""
@@ -41,7 +41,7 @@ def kill(pid_file: Path) -> str:
 
 
 class Forge:
-    """Tells of a push to each of many branches, from several connections at once."""
+    """Reports a push to each of many branches, on several connections at once."""
 
     def __init__(self, site: Instance, checkout: Checkout, path: Path) -> None:
         self.port, self.sender = site.port, GitHub()
@@ -80,9 +80,9 @@ def test_no_accepted_delivery_is_lost_when_worker_and_redis_are_killed(
     assert len(killed - {""}) >= 2
     db = connect(site.data / "pushmill.db")
     try:
-        wait_for(lambda: not rows(db, "SELECT 1 FROM delivery WHERE state = 'stored' LIMIT 1"), 60, 0.1)
-        outcomes = Counter(found["state"] for found in rows(db, "SELECT state FROM delivery"))
-        refs = Counter(found["ref"] for found in rows(db, "SELECT ref FROM push WHERE delivery_id IS NOT NULL"))
+        wait_for(lambda: not fetch_rows(db, "SELECT 1 FROM delivery WHERE state = 'stored' LIMIT 1"), 60, 0.1)
+        outcomes = Counter(found["state"] for found in fetch_rows(db, "SELECT state FROM delivery"))
+        refs = Counter(found["ref"] for found in fetch_rows(db, "SELECT ref FROM push WHERE delivery_id IS NOT NULL"))
     finally:
         db.close()
     assert outcomes == {"done": DELIVERIES}

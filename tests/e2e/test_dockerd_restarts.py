@@ -1,4 +1,4 @@
-"""The Docker daemon of a runner goes away in the middle of an execution and comes back."""
+"""A runner's Docker daemon stops during an execution and starts again."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ def test_with_live_restore_an_execution_goes_on_without_its_daemon(
         own_dockerd(tmp_path / "docker", "--live-restore") as daemon,
         machine(site, tmp_path / "runner", name, environment=daemon.environment) as runner,
     ):
+        (before,) = launch(site, checkout, name, step("before", "echo before"))  # the next one joins its sandbox
+        assert site.wait_final(before, 30)["status"] == "complete", site.events(before)
         (execution,) = launch(site, checkout, name, step("count", UNTIL_GO))
         wait_for(lambda: "line 5" in site.events(execution, "stdout"))
         end(daemon, how)
@@ -50,6 +52,8 @@ def test_with_live_restore_an_execution_goes_on_without_its_daemon(
         assert site.wait_final(execution, 30)["status"] == "complete", site.events(execution)
         lines = site.events(execution, "stdout")
         assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
+        (after,) = launch(site, checkout, name, step("after", "echo after"))
+        assert site.wait_final(after, 30)["status"] == "complete", site.events(after)
         wait_for(lambda: not besides_volumes(runner), 10)
 
 

@@ -1,4 +1,4 @@
-"""An environment decides what a pushed step gets: mounts, network, autorestart."""
+"""An environment determines what a pushed step gets: mounts, network, autorestart."""
 
 from __future__ import annotations
 

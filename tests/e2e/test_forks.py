@@ -1,4 +1,4 @@
-"""A stranger's pull request, with everything real: it waits, and runs with the project's secrets once it is approved."""
+"""A pull request from a fork waits, and runs with the project's secrets after its approval; everything is real."""
 
 from __future__ import annotations
 

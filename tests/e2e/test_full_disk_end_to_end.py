@@ -1,4 +1,4 @@
-"""A server whose disk fills while an execution ends: the runner keeps the outputs and stores them when there is room."""
+"""The server's disk fills while an execution ends: the runner keeps the outputs, and uploads them later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images come from a registry, with progress in the log and the digest kept."""
+"""Images are pulled from a registry: the log shows the progress, and the digest is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is killed comes back within a bounded time, and nothing of an execution is lost, doubled or left behind."""
+"""Killed processes are back within a bounded time, and nothing of an execution is lost, duplicated or left behind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ names = (f"runner{number}" for number in itertools.count(1))
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """A server whose own runner takes nothing."""
+    """A server whose own runner takes no executions."""
     with running(tmp_path_factory.mktemp("site"), SERVER_ALONE) as instance:
         yield instance
 
@@ -53,7 +53,7 @@ def runner(site: Instance, tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def deaf() -> Iterator[int]:
-    """The port of a server that takes connections and never answers."""
+    """The port of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -248,7 +248,8 @@ def test_a_runner_that_slept_until_its_execution_was_given_away_lets_go_of_it(
     with frozen(runner.process, *runner.children):
         wait_for(lambda: site.execution(execution)["status"] == "queued", PAUSE_S)
         with machine(site, tmp_path / "other", next(names)) as other:
-            wait_for(lambda: (other.executions / execution / "state.json").exists(), 30)
+            wait_for(lambda: site.execution(execution)["status"] == "started", 30)
+            assert (other.executions / execution).exists()
             for process in (*runner.children, runner.process):
                 process.send_signal(signal.SIGCONT)
             within(5, "runner awake, execution let go", lambda: not runner.leftovers())
@@ -260,7 +261,7 @@ def test_a_runner_that_slept_until_its_execution_was_given_away_lets_go_of_it(
 
 
 def waits_for_an_answer(runner: Machine) -> bool:
-    """The runner's own process has a connection on which it has said something that the server has not read."""
+    """Return whether the runner's process has a connection with data that the server has not read."""
     assert runner.process is not None
     table = subprocess.run(["ss", "-tnp"], capture_output=True, text=True, check=True).stdout
     port = f"127.0.0.1:{runner.instance.port}"

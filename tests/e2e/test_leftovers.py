@@ -1,4 +1,4 @@
-"""What tests leave is ended with their instance, and what is left all the same fails the session and is named."""
+"""The leftovers of a test are ended with its instance; others fail the session, which names them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_an_instance_whose_up_was_killed_ends_with_its_test(tmp_path: Path, chec
 
 
 def said_of(careless: str, tmp_path: Path, session: str) -> list[str]:
-    """Run a test in a session of its own, which must fail although the test passes; what it says was left."""
+    """Run a test in its own session, which must fail although the test passes; return the leftovers that it names."""
     (tmp_path / "test_careless.py").write_text(careless)
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     path = os.pathsep.join(map(str, [TESTS, TESTS / "integration"]))

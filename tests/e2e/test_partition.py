@@ -1,4 +1,4 @@
-"""The network between a runner and its server is cut in the middle of an execution, for longer than its lease."""
+"""The network between a runner and its server is cut during an execution, for longer than a lease."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def site(tmp_path: Path, redis_port: int) -> Iterator[Instance]:
 
 @pytest.fixture
 def runners(site: Instance, links: list[Link], redis_port: int, tmp_path: Path) -> Iterator[list[Machine]]:
-    """Two runners, each at the other end of a link of its own."""
+    """Two runners, each behind its own link."""
     with contextlib.ExitStack() as stack:
         made = [
             stack.enter_context(

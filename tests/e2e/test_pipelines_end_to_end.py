@@ -1,4 +1,4 @@
-"""A push runs a pipeline: real containers, one after the other, with what the earlier ones wrote and printed."""
+"""A push runs a pipeline of real containers, which get the files and values of earlier ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One push, from git to the page, with everything real."""
+"""One push, from git to the page; everything is real."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of README and docs/first-steps.md, word for word, in a fresh clone with an empty home."""
+"""The commands of README and docs/first-steps.md, verbatim, in a fresh clone with an empty home directory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PERSON |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in PERSON.
 
 @dataclass
 class Terminal:
-    """A person's shell in the clone: `make up`, and Ctrl-C, which reaches make and all it has started."""
+    """A user's terminal in the clone. Ctrl-C reaches `make up` and everything that it has started."""
 
     clone: Path
     home: Path
@@ -42,7 +42,7 @@ class Terminal:
     runs: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def make_up(self, until: str, timeout: float) -> None:
-        """Type it, and wait until the terminal shows `until`."""
+        """Type the command, and wait until the terminal shows `until`."""
         with open(self.screen(len(self.runs)), "wb") as output:
             data = [] if self.data == self.home / ".local/share/pushmill" else [f"DATA={self.data}"]
             command = [*readme_command().split(), *data, f"PORT={self.port}"]
@@ -107,7 +107,7 @@ class Terminal:
 
 
 def readme_command() -> str:
-    """The first command of the README that makes something of this checkout."""
+    """Return the first `make` command of the README."""
     found = re.search(r"^(?:\$ )?(make .+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert found, "the README shows no make command"
     return found.group(1).split("#")[0].strip()

@@ -1,4 +1,4 @@
-"""A runner as on another machine: registered by the command, over TLS to Redis, drained, given a new token, removed."""
+"""A runner of another machine: registered by the command, with TLS to Redis, drained, given a new token, removed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def docker(*arguments: str) -> str:
 
 
 class Machine:
-    """What an administrator does on the machine of a runner with what `register` printed."""
+    """The machine of a runner, set up from the output of `register` as an administrator does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""The two other ways a push comes in: a bare repository elsewhere with our hook, and GitHub's webhook."""
+"""The other two ways to push: a bare repository elsewhere with our hook, and GitHub's webhook."""
 
 from __future__ import annotations
 

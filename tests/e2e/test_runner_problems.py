@@ -1,4 +1,4 @@
-"""Trouble of a runner is seen from outside: on the runners' page and by the doctor."""
+"""Problems of a runner are shown on the page Runners and by `pushmill doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A careless step prints its secrets in every way it can: nothing of them is found anywhere on the server."""
+"""A careless step prints its secrets in every way: none of them can be found on the server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DECLARED = "    environment-variables:\n      - {name: TOKEN, optional: false}\n
 
 
 def traces() -> list[bytes]:
-    """What must not be found: the values, their halves, their lines, and their base64 behind any number of bytes."""
+    """Return what must not be found: the values, their halves, their lines, and their base64 at any offset."""
     texts = [TOKEN, TOKEN[:11], TOKEN[11:], *KEY.split("\n"), json.dumps(KEY)[1:-1]]
     found = [text.encode() for text in texts]
     for value in (TOKEN, KEY):
@@ -60,7 +60,7 @@ def set_variable(server: Instance, project: str, name: str, value: str, *options
 
 
 def in_redis(server: Instance) -> bytes:
-    """All that Redis holds, with what RQ has compressed as plain bytes."""
+    """Return the whole content of Redis, with data of RQ decompressed."""
     connection = Redis.from_url((server.data / "redis" / "url").read_text().strip())
     read: dict[bytes, Any] = {
         b"string": connection.get,

@@ -1,4 +1,4 @@
-"""A thousand slow connections stop neither runners nor the health check, and end by themselves."""
+"""A thousand slow connections block neither runners nor the health check, and are closed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from instance import Checkout, Instance, running, wait_for
 from slow_peers import KINDS, attack
 from test_push import step
 
-from web.store.db import connect, rows
+from web.store.db import connect, fetch_rows
 
 pytestmark = [pytest.mark.docker, pytest.mark.redis]
 
@@ -21,15 +21,15 @@ ANSWERS = 40
 
 
 class Leases:
-    """The lease of the one execution that runs, looked at again and again."""
+    """Watches the lease of the only running execution."""
 
     def __init__(self, instance: Instance) -> None:
         self.db = connect(instance.data / "pushmill.db")
         self.extended: set[str] = set()
 
     def look(self) -> None:
-        """Note the lease; it must not have run out."""
-        (found,) = rows(self.db, "SELECT state, lease_expires_at AS until FROM execution")
+        """Record the lease, which must not have expired."""
+        (found,) = fetch_rows(self.db, "SELECT state, lease_expires_at AS until FROM execution")
         if found["state"] == "started":
             assert datetime.fromisoformat(found["until"]) > datetime.now(UTC)
             self.extended.add(found["until"])

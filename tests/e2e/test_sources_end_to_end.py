@@ -1,4 +1,4 @@
-"""Submodules and Git LFS files in the container, and what an execution says when they cannot be had."""
+"""Submodules and Git LFS files in the container, and what an execution reports if they cannot be fetched."""
 
 from __future__ import annotations
 

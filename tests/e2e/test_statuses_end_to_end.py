@@ -1,4 +1,4 @@
-"""From a webhook to what the forge shows, with a real server, a real container and the forge's API as a fake."""
+"""From a webhook to the statuses on the forge, with a real server and container and a fake of the forge's API."""
 
 from __future__ import annotations
 

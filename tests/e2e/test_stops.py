@@ -1,4 +1,4 @@
-"""Stop, in every stage of an execution: it is stopped within the grace, with its outputs, and nothing of it is left."""
+"""A stop in any stage of an execution takes effect within the grace period, keeps outputs and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def order(site: Instance, execution: str) -> None:
 
 
 def stop(site: Instance, execution: str, what: str, within_s: float) -> float:
-    """Ask once and wait; the seconds until it was stopped."""
+    """Request a stop and wait; return the seconds until the execution was stopped."""
     began = time.monotonic()
     order(site, execution)
     final = site.wait_final(execution, BUSY * within_s)

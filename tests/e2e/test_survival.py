@@ -1,4 +1,4 @@
-"""What outlives kill -9, a restart and a neighbour."""
+"""What survives kill -9, a restart and other runners on the same machine."""
 
 from __future__ import annotations
 

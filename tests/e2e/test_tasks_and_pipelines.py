@@ -1,4 +1,4 @@
-"""A search and a graph of steps, from a rule to what the forge shows, with everything real; and under fire."""
+"""A search and a pipeline from a rule to the statuses on the forge, all real, also while processes are killed."""
 
 from __future__ import annotations
 
@@ -221,13 +221,13 @@ def test_a_graph_with_a_search_under_fire_makes_each_execution_once(besieged: Be
 
 
 def ended(instance: Instance) -> list[str]:
-    """The states of the pipelines, once all of them are final."""
+    """Return the states of the pipelines, once all are final."""
     found = [item["status"] for item in instance.get("/pipelines/", project=instance.project("siege")["id"])["results"]]
     return found if found and set(found) <= FINAL else []
 
 
 def patiently(call: Any) -> Any:
-    """What it gives, or None while the server does not answer."""
+    """Return the answer, None while the server does not answer."""
     with contextlib.suppress(httpx.HTTPError, RuntimeError, StopIteration):
         return call()
     return None

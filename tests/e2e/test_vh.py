@@ -1,4 +1,4 @@
-"""The daily and weekly commands of the real `vh`, against a whole server with Docker."""
+"""Common commands of the real `vh`, against a whole server with Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server on a data directory of its own, without Redis or a process: what runners and clients say to it is real HTTP."""
+"""A server with its own data directory, without Redis and without a process: runners and clients use real HTTP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flask import Flask
 from serving import Serving
 from werkzeug.test import TestResponse
 
-from core.config import Config, from_table
+from core.config import Config, build_config
 from core.groups import Pipeline, Task
 from core.model import Commit, Execution, Project
 from web.config.steps.parse import Configuration, parse
@@ -54,12 +54,12 @@ class ApiServer:
     """The application with an admin, two runners and one project `demo` that has one commit."""
 
     def __init__(self, data: Path, **sections: Any) -> None:
-        self.config: Config = from_table(NO_REDIS | sections, data)
+        self.config: Config = build_config(NO_REDIS | sections, data)
         self.token = made_once.prepare(self.config) or ""
         self.app: Flask = create_app(self.config)
         self.client = self.app.test_client()
         self.db = connect(self.config.database)
-        admin = users.by_name(self.db, "admin")
+        admin = users.find_by_name(self.db, "admin")
         assert admin is not None
         self.admin = admin
         with transaction(self.db):
@@ -90,10 +90,10 @@ class ApiServer:
         return projects.get(self.db, project.id)
 
     def add_commit(self, project: Project, identifier: str = "", text: bytes = YAML, **columns: Any) -> Commit:
-        """One whose valohai.yaml is `text`."""
+        """Add a commit whose valohai.yaml is `text`."""
         found = _parsed(text)
         values: dict[str, Any] = {
-            "project_id": project.id, "repository_id": projects.repositories(self.db, project.id)[0].id,
+            "project_id": project.id, "repository_id": projects.list_repositories(self.db, project.id)[0].id,
             "identifier": identifier or hashlib.sha1(project.uuid.encode()).hexdigest(), "ref": "main",
             "message": "first line\n\nbody", "author": "Ada", "committed_at": "2026-11-22T23:39:48.000000Z",
             "yaml_path": "valohai.yaml", "config_state": "ok", "config": found.config, "problems": found.problems,
@@ -112,7 +112,7 @@ class ApiServer:
             return by_hand.execution(self.context, project, commit, resolved, self.admin, title=title, **more)
 
     def add_task(self, name: str = "lr-search", project: Project | None = None, **more: Any) -> Task:
-        """One in `created`; `more` are columns."""
+        """Add a task in `created`; `more` are columns."""
         project = project or self.demo
         values = {
             "project_id": project.id, "commit_id": self.commit.id, "name": name, "step": "Train model",
@@ -123,7 +123,7 @@ class ApiServer:
             return tasks.add(self.db, values | more)
 
     def add_pipeline(self, *nodes: tuple[str, str], name: str = "full", **more: Any) -> Pipeline:
-        """One in `created` with nodes of these names and kinds; `more` are columns."""
+        """Add a pipeline in `created` with nodes of these names and kinds; `more` are columns."""
         values = {
             "project_id": self.demo.id, "commit_id": self.commit.id, "name": name, "config": [], "parameters": {},
             "creator_id": self.admin.id,
@@ -132,7 +132,7 @@ class ApiServer:
             return pipelines.add(self.db, values | more, nodes)
 
     def execution(self, uuid: str) -> Execution:
-        return executions.by_uuid(self.db, uuid)
+        return executions.get_by_uuid(self.db, uuid)
 
     # a person
 
@@ -162,10 +162,10 @@ class ApiServer:
             assert self.call("heartbeat", {"slots": 10, "info": {"host": name}}, name).status_code == 200
 
     def placed(self, **given: Any) -> tuple[str, int]:
-        """A new execution that waits for runner one to claim it: its uuid and attempt."""
+        """Add an execution that is placed on runner one; return its uuid and attempt."""
         self.online()
         execution = self.add_execution(**given)
-        dispatch.dispatch(self.db, self.config, self.app.extensions["pushmill"].queues)
+        dispatch.dispatch(self.context, self.app.extensions["pushmill"].queues)
         return execution.uuid, self.execution(execution.uuid).attempt
 
     def started(self, **given: Any) -> tuple[str, int]:
@@ -201,7 +201,7 @@ class ApiServer:
         return self.client.put(path, query_string={"attempt": attempt, "name": name}, data=content, headers=headers)
 
     def stored(self, name: str = "model.bin", content: bytes = b"model", **given: Any) -> str:
-        """The uuid of an output, of an execution that is complete."""
+        """Add a complete execution with an output; return the uuid of the output."""
         datum = str(uuid.uuid4())
         execution, attempt = self.started(**given)
         assert self.upload(execution, name, content, datum, attempt).status_code == 200
@@ -210,7 +210,7 @@ class ApiServer:
 
 
 def problem(answer: TestResponse) -> str:
-    """The sentence of an error, whichever of the shapes of API v0 it has."""
+    """Return the sentence of an error, in either shape of API v0."""
     assert isinstance(answer.json, dict)
     ((field, found),) = answer.json.items()
     if answer.status_code != 400:
@@ -228,7 +228,7 @@ def said(server: ApiServer, execution: str, stream: str | None = None, **query: 
 
 @contextmanager
 def listening(app: Flask) -> Iterator[str]:
-    """The application's address on loopback."""
+    """Serve the application during the block; yield its address on loopback."""
     server = Serving(app)
     try:
         yield f"http://127.0.0.1:{server.port}"

@@ -1,4 +1,4 @@
-"""A server of data files on loopback, and a runner's inputs that are fetched from it."""
+"""A server of data files on loopback, and inputs of a runner that are fetched from it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Fetching:
         return fetcher.fetch(specs, self.inputs)
 
     def failure(self, *urls: str) -> str:
-        """What an execution with the one input "x" ends with."""
+        """Fetch the only input "x" of an execution, which must fail; return the message."""
         with pytest.raises(ExecutionFailed) as failed:
             self(InputSpec(name="x", urls=list(urls)))
         assert failed.value.reason is FailureReason.INPUT

@@ -1,4 +1,4 @@
-"""A project whose commit declares tasks and a pipeline, and what has run of them, as rows: nobody moves them on."""
+"""A project whose commit declares tasks and a pipeline, and their runs, as rows that nothing reconciles."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Grouped:
         self.person.log_in()
 
     def task(self, name: str = "search", *, planned: int = 3, node: int | None = None) -> Task:
-        """One that has started, without executions."""
+        """Add a started task without executions."""
         values = {
             "project_id": self.api.demo.id, "commit_id": self.commit.id, "name": name, "step": "train", "seed": 1,
             "type": "grid_search", "config": self.commit.config, "parameters": {}, "inputs": {}, "planned": planned,
@@ -75,7 +75,7 @@ class Grouped:
         return tasks.get(self.db, task.id)
 
     def pipeline(self) -> tuple[Pipeline, dict[str, int]]:
-        """One that has started, and its nodes, none of which has."""
+        """Add a started pipeline; return it with its nodes, none of which has started."""
         values = {
             "project_id": self.api.demo.id, "commit_id": self.commit.id, "name": "full", "config": self.commit.config,
             "parameters": {}, "creator_id": self.api.admin.id,
@@ -83,12 +83,12 @@ class Grouped:
         with transaction(self.db):
             pipeline = pipelines.add(self.db, values, NODES)
             groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
-        return pipeline, {node.name: node.id for node in pipelines.nodes(self.db, pipeline.id)}
+        return pipeline, {node.name: node.id for node in pipelines.list_nodes(self.db, pipeline.id)}
 
     def run(
         self, step: str, state: State = State.COMPLETE, parameters: Mapping[str, Any] | None = None, **place: Any
     ) -> Execution:
-        """An execution at a place of a task or pipeline, in a state."""
+        """Add an execution of a trial or a node, in a state."""
         with transaction(self.db):
             resolved = resolve(self.commit.config, step, parameters=dict(parameters or {}))
             project = projects.get(self.db, self.api.demo.id)
@@ -112,7 +112,7 @@ class Grouped:
         return execution
 
     def many(self, task: Task, numbers: Sequence[float], kept: int = 1) -> None:
-        """As many trials as numbers, with the loss that each says, without their logs."""
+        """Add a trial for each number, which is its loss; they have no logs."""
         first = self.trial(task, 0, {"loss": numbers[0]} | {f"key {i}": i for i in range(kept - 1)}, rate=0.5)
         names = [name for name in self._columns() if name not in ("id", "uuid", "counter", "trial", "parameters")]
         listed = ", ".join(names)
@@ -126,7 +126,7 @@ class Grouped:
                     f" SELECT ?, ?, ?, ?, {listed} FROM execution WHERE id = ?",
                     (f"many-{task.id}-{i}", counter, i, given, first.id),
                 )
-                made = executions.by_counter(self.db, task.project_id, counter)
+                made = executions.get_by_counter(self.db, task.project_id, counter)
                 metadata.add(self.db, made.id, [(1, {"loss": number} | {f"key {k}": i for k in range(kept - 1)})])
 
     def _columns(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tasks and pipelines of a commit as rows, moved on as their services move them."""
+"""Tasks and pipelines of a commit as rows, advanced by the functions of their services."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAY = {State.STARTED: [State.STARTED]} | {state: [State.STARTED, state] for stat
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """What a push made; without one, what somebody began by hand."""
+    """Makes runs of a push; without one, runs that a user launched."""
 
     db: Database
     context: Context
@@ -33,7 +33,7 @@ class Groups:
     step: str = "train"
 
     def task(self, name: str, planned: int = 3, *, node: PipelineNode | None = None, **declared: Any) -> Task:
-        """In `created`; `declared` are keys of the task in valohai.yaml."""
+        """Add a task in `created`; `declared` are keys of the task in valohai.yaml."""
         config = [{"task": {"name": name, "step": self.step, "type": "grid_search", "parameters": []} | declared}]
         own = {
             "name": name, "step": self.step, "type": "grid_search", "config": config, "parameters": {}, "inputs": {},
@@ -56,19 +56,19 @@ class Groups:
         return pipeline
 
     def node(self, pipeline: Pipeline, name: str) -> PipelineNode:
-        (found,) = [node for node in pipelines.nodes(self.db, pipeline.id) if node.name == name]
+        (found,) = [node for node in pipelines.list_nodes(self.db, pipeline.id) if node.name == name]
         return found
 
     def run(self, pipeline: Pipeline, name: str) -> Execution:
-        """An execution of a node."""
+        """Add an execution of a node."""
         return self._launch({}, pipeline_node_id=self.node(pipeline, name).id)
 
     def move(self, group: Task | Pipeline | PipelineNode, to: State, message: str = "", **columns: Any) -> None:
-        """To a state, from wherever it is, with further columns; it began 14 minutes ago."""
+        """Set any state, with further columns; the start is 14 minutes ago."""
         table: groups.Table = (
             "task" if isinstance(group, Task) else "pipeline" if isinstance(group, Pipeline) else "pipeline_node"
         )
-        store = {"task": tasks.get, "pipeline": pipelines.get, "pipeline_node": pipelines.node}[table]
+        store = {"task": tasks.get, "pipeline": pipelines.get, "pipeline_node": pipelines.get_node}[table]
         with transaction(self.db):
             if columns:
                 groups.update(self.db, table, group.id, **columns)
@@ -76,13 +76,13 @@ class Groups:
             for state in [] if at is to else [s for s in WAY[to] if s is not at]:
                 groups.transition(self.db, table, group.id, at, state, message if state is to else "")
                 at = state
-            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (clock.after(-14 * 60), group.id))
+            execute(self.db, f"UPDATE {table} SET started_at = ? WHERE id = ?", (clock.add_to_now(-14 * 60), group.id))
             enqueue.enqueue_commit(self.db, self.commit.id)
 
     def end(
         self, execution: Execution, to: State = State.COMPLETE, reason: FailureReason | None = None, **printed: Any
     ) -> Execution:
-        """As a runner's reports do, with what it printed."""
+        """End an execution as reports of a runner do, with the metadata that it printed."""
         with transaction(self.db):
             metadata.add(self.db, execution.id, [(0, printed)] if printed else [])
         for state in (State.QUEUED, State.STARTED, to):

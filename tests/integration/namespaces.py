@@ -1,4 +1,4 @@
-"""Network namespaces of the tests' own: what runs in one reaches nothing outside it."""
+"""Network namespaces for tests: processes in one reach nothing outside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server with one project whose pipelines are moved on by hand, and whose executions go where the test says."""
+"""A server with a project whose pipelines the test reconciles, and whose executions end as the test says."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PipelineSite:
         self.server.close()
 
     def _add_commit(self, text: str) -> Commit:
-        (repository,) = projects.repositories(self.db, self.server.demo.id)
+        (repository,) = projects.list_repositories(self.db, self.server.demo.id)
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after="b" * 40, identity="push")
         commit = self.server.add_commit(self.server.demo, event.after, text.encode())
         with transaction(self.db):
@@ -88,7 +88,7 @@ class PipelineSite:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The newest one."""
+        """Return the newest pipeline."""
         (found, *_), _ = pipelines.search(self.db, Selection(projects=[self.server.demo.id]))
         return found
 
@@ -97,13 +97,13 @@ class PipelineSite:
         return self.pipeline.state, self.pipeline.message
 
     def nodes(self) -> dict[str, State]:
-        return {node.name: node.state for node in pipelines.nodes(self.db, self.pipeline.id)}
+        return {node.name: node.state for node in pipelines.list_nodes(self.db, self.pipeline.id)}
 
     def node(self, name: str) -> PipelineNode:
-        return next(node for node in pipelines.nodes(self.db, self.pipeline.id) if node.name == name)
+        return next(node for node in pipelines.list_nodes(self.db, self.pipeline.id) if node.name == name)
 
     def runs(self, name: str) -> list[Execution]:
-        """The executions that a node made itself, the oldest first."""
+        """Return the executions of a node, oldest first."""
         of_node = [e for e in executions.search(self.db, Selection())[0] if e.pipeline_node_id == self.node(name).id]
         return sorted((e for e in of_node if e.task_id is None), key=lambda execution: execution.id)
 
@@ -117,7 +117,7 @@ class PipelineSite:
         states = [State.CREATED, *WAY[to]]
         for state in states[states.index(execution.state) + 1 :]:
             last = state is to
-            columns = {"exit_code": exit_code} if last else {"lease_expires_at": clock.after(3600)}
+            columns = {"exit_code": exit_code} if last else {"lease_expires_at": clock.add_to_now(3600)}
             with transaction(self.db):
                 executions.transition(
                     self.db, execution, state, failure_reason=failure if last else None, columns=columns
@@ -133,7 +133,7 @@ class PipelineSite:
         self.move(self.run(name), State.ERROR, FailureReason.COMMAND_FAILED, exit_code)
 
     def wrote(self, execution: Execution, *names: str) -> list[str]:
-        """Record output files; their addresses."""
+        """Record output files; return their URLs."""
         urls = []
         with transaction(self.db):
             for name in names:
@@ -150,9 +150,9 @@ class PipelineSite:
         with transaction(self.db):
             service.approve(self.db, self.node(name), who)
 
-    def stop(self, who: str = "ada", said: str = "") -> None:
+    def stop(self, who: str = "ada", message: str = "") -> None:
         with transaction(self.db):
-            service.request_stop(self.context, self.pipeline, who, said)
+            service.request_stop(self.context, self.pipeline, who, message)
 
 
 def pipeline(nodes: str, edges: str = "", parameters: str = "", name: str = "p") -> str:

@@ -1,4 +1,4 @@
-"""The server as those who push see it: git over HTTP and the webhooks, with the worker's sweeps on demand or in a thread."""
+"""The server as seen by people who push: git over HTTP and webhooks, with sweeps on demand or in a thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.store import commits, deliveries, executions, projects
 from web.store import pushes as push_rows
-from web.store.db import Database, connect, rows
+from web.store.db import Database, connect, fetch_rows
 from web.store.deliveries import Delivery
 from web.store.pushes import Push
 from web.store.selection import Selection
@@ -73,7 +73,7 @@ class PushServer:
             config=self.config,
             queues=self.queues,
             vault=self.vault,
-            announcer=Announcer(self.config, self.queues),
+            announcer=Announcer(self.queues),
             providers=Providers(self.config.login),
         )
         app.register_blueprint(webhooks.blueprint)
@@ -94,7 +94,7 @@ class PushServer:
 
     @property
     def intake(self) -> webhooks.Intake:
-        """What bounds the webhooks of the running server."""
+        """Return the limits on webhooks of the running server."""
         assert self._app is not None
         found: webhooks.Intake = self._app.extensions[webhooks.EXTENSION]
         return found
@@ -128,43 +128,43 @@ class PushServer:
         return f"http://admin:{token or self.token}@127.0.0.1:{self.config.server.port}/git/{project}.git"
 
     def push(self, checkout: Checkout, project: str, *arguments: str) -> str:
-        """Push; what the server said."""
+        """Push; return the answer of the server."""
         return checkout.git("push", self.git_url(project), *(arguments or ("main",))).stderr
 
     def add_project(self, name: str, forge: str, url: str | None) -> str:
-        """A project whose repository lies elsewhere; its webhook secret."""
+        """Add a project whose repository is elsewhere; return its webhook secret."""
         return hosting.add_project(self.context, name, 1, forge=forge, url=url)[1]
 
     def post(self, path: str, body: bytes, **headers: str) -> httpx.Response:
         return httpx.post(self.url + path, content=body, headers=headers, timeout=30, trust_env=False)
 
     def pushes(self, project: str) -> list[Push]:
-        """In the order in which they were recorded."""
-        found = rows(
+        """Return the pushes in the order in which they were recorded."""
+        found = fetch_rows(
             self.db,
             "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id WHERE project_id = ?"
             " ORDER BY push.id",
-            (projects.by_name(self.db, project).id,),
+            (projects.get_by_name(self.db, project).id,),
         )
         return [self._push(item["id"]) for item in found]
 
     def _push(self, push_id: int) -> Push:
-        (found,) = rows(self.db, "SELECT * FROM push WHERE id = ?", (push_id,))
+        (found,) = fetch_rows(self.db, "SELECT * FROM push WHERE id = ?", (push_id,))
         return push_rows._push(found)
 
     def commit(self, project: str, sha: str) -> Commit:
-        return commits.by_identifier(self.db, projects.by_name(self.db, project).id, sha)
+        return commits.get_by_identifier(self.db, projects.get_by_name(self.db, project).id, sha)
 
     def executions(self, project: str) -> list[Execution]:
-        """In the order of their numbers."""
-        project_id = projects.by_name(self.db, project).id
+        """Return the executions in the order of their numbers."""
+        project_id = projects.get_by_name(self.db, project).id
         return executions.search(self.db, Selection(projects=[project_id], order="counter"))[0]
 
     def steps(self, project: str) -> list[str]:
         return [execution.step for execution in self.executions(project)]
 
     def deliveries(self, project: str) -> list[Delivery]:
-        return deliveries.of_project(self.db, projects.by_name(self.db, project).id)[::-1]
+        return deliveries.list_deliveries(self.db, projects.get_by_name(self.db, project).id)[::-1]
 
     def push_files(self) -> list[Path]:
         return sorted(self.config.git_dir.glob("*.git/pushmill/*.push"))
@@ -176,11 +176,11 @@ class PushServer:
 
 
 def drain(context: Context, queues: Queues) -> None:
-    """Handle every stored delivery whose time has come, in this thread, with the functions that the worker uses."""
+    """Handle every delivery that is due, in this thread, with the functions of the worker."""
     ingest.collect_push_files(context)
-    for repository_id in deliveries.waiting(context.db):
+    for repository_id in deliveries.list_due_repositories(context.db):
         ingest.ingest_repository(context, repository_id)
-    dispatch.dispatch(context.db, context.config, queues)
+    dispatch.dispatch(context, queues)
 
 
 def bare_repository(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A push over HTTP without git's client, which refuses options that the protocol allows."""
+"""A push over HTTP without git's client, which refuses some options that the protocol allows."""
 
 from __future__ import annotations
 

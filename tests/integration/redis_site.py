@@ -1,4 +1,4 @@
-"""A server whose private Redis takes runners of other machines, over TLS."""
+"""A server whose private Redis accepts runners of other machines, over TLS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis.retry import Retry
 from core.config import RedisConfig
 from web.processes.private_redis import EmbeddedRedis, find_binary
 from web.services.runners import registration
-from web.services.runners.registration import Credentials
+from web.services.runners.registration import RunnerCredentials
 from web.services.scheduling.queues import Queues
 
 ONCE = Retry(NoBackoff(), 0)
@@ -46,10 +46,10 @@ class RedisSite:
         self.admin = Redis.from_url(self.redis.url)
         self.queues = Queues(self.admin)
 
-    def register(self, name: str, *environments: str) -> Credentials:
-        return registration.register(self.api.db, self.config, self.queues, name, environments or ("default",))
+    def register(self, name: str, *environments: str) -> RunnerCredentials:
+        return registration.register(self.api.context, self.queues, name, environments or ("default",))
 
-    def connect(self, credentials: Credentials) -> Redis:
+    def connect(self, credentials: RunnerCredentials) -> Redis:
         """As the runner's machine does, which has a copy of the certificate."""
         url = credentials.redis_url.replace("/etc/pushmill/redis.crt", self.cert)
         return Redis.from_url(url, retry=ONCE, socket_timeout=60)

@@ -1,4 +1,4 @@
-"""A project with rules, and somebody who pushes to it."""
+"""A project with rules, and a user who pushes to it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CANCEL = '[[rule]]\nname = "main"\nsteps = ["train"]\ncancel_older = true\n[[rul
 
 
 class Model:
-    """A hosted project `model` with these rules, and somebody's checkout of it."""
+    """A hosted project `model` with these rules, and a working copy of it."""
 
     def __init__(self, pushes: PushServer, checkout: Checkout, rules: str) -> None:
         self.pushes, self.checkout = pushes, checkout
@@ -54,11 +54,11 @@ class Model:
         self.rules(rules)
 
     def rules(self, text: str) -> None:
-        project = projects.by_name(self.pushes.db, "model")
+        project = projects.get_by_name(self.pushes.db, "model")
         projects.set_rules(self.pushes.db, project.id, text)
 
     def push(self, *arguments: str) -> str:
-        """Push and ingest; what became of the last push."""
+        """Push and ingest; return the outcome of the last push."""
         with self.pushes.worker():
             self.pushes.push(self.checkout, "model", *arguments)
         self.pushes.drain()
@@ -73,7 +73,7 @@ class Model:
         return self.push(*arguments)
 
     def log(self, execution: Execution) -> str:
-        at = logs.length(self.pushes.db, execution)
+        at = logs.get_length(self.pushes.db, execution)
         return "".join(f"{line.text}\n" for line in logs.read(self.pushes.config.logs_dir, execution, at, 0, at.lines))
 
     @property
@@ -81,11 +81,11 @@ class Model:
         return self.pushes.executions("model")
 
     def launched(self, place: int = -1) -> list[str]:
-        """What a push has launched, by default the last one."""
+        """Return the executions that a push launched, by default the last push."""
         return [f"{one.number} {one.target.label}" for one in self.of_push(place)]
 
     def of_push(self, place: int = -1) -> list[Launched]:
-        return launched.launched_by_push(self.pushes.db, self.pushes.pushes("model")[place].id)
+        return launched.list_for_push(self.pushes.db, self.pushes.pushes("model")[place].id)
 
     def tasks(self, push_id: int) -> list[Task]:
         """In the order of their numbers."""
@@ -102,8 +102,8 @@ class Model:
 
 
 def started(pushes: PushServer, execution: Execution) -> None:
-    """As if it had been placed on a runner, which has claimed it."""
-    runner = runners.listing(pushes.db)[0]
+    """Start an execution as if a runner had claimed it."""
+    runner = runners.list_runners(pushes.db)[0]
     placed = "UPDATE execution SET state = 'queued', runner_id = ?, attempt = 1 WHERE id = ?"
     execute(pushes.db, placed, (runner.id, execution.id))
-    lifecycle.claim(pushes.db, pushes.config.logs_dir, runner, execution.uuid, 1, resume=False)
+    lifecycle.claim(pushes.context, runner, execution.uuid, 1, resume=False)

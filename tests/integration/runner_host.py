@@ -1,4 +1,4 @@
-"""A runner on this machine for tests: executions to run, and a thread or a process to run them in."""
+"""A runner on this machine for tests: executions to run, in a thread or a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from runner.execution.adopt import recover
 from runner.host import Host
 from runner.sandbox import ReadySandbox
 from runner.server_client import Reporter
-from web.config.steps.script import script
+from web.config.steps.shell_script import build_script
 
 IMAGE = "pushmill-quickstart"
 BUSYBOX = "pushmill-test-busybox"
@@ -43,7 +43,7 @@ def execution(*commands: str, image: str = IMAGE, **given: Any) -> ExecutionSpec
         "commit_identifier": COMMIT,
         "step": "test",
         "image": image,
-        "script": script(commands),
+        "script": build_script(commands),
         "commands": list(commands),
         "parameters": {},
         "inputs": [],
@@ -95,10 +95,9 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
         reporter.close()
 
 
-def with_sandbox(host: Host, *, reuse: bool = False) -> Host:
-    """The same host, with a network sandbox that is ready."""
-    host = replace(host, settings=replace(host.settings, reuse_sandboxes=reuse))
-    ready = ReadySandbox(host.engine, host.runner_id, host.directory, host.settings)
+def with_sandbox(host: Host) -> Host:
+    """The same host, with a ready network sandbox."""
+    ready = ReadySandbox(host.engine, host.runner_id, host.directory, host.network)
     ready.prepare_soon(0.0)
     until(lambda: ready.name)
     return replace(host, ready_sandbox=ready)
@@ -112,7 +111,7 @@ def execute(host: Host, execution: str, attempt: int) -> None:
 
 @contextlib.contextmanager
 def executing(host: Host, spec: ExecutionSpec) -> Iterator[None]:
-    """The execution runs in a thread meanwhile, and has ended afterwards."""
+    """Run an execution in a thread during the block, and wait for its end."""
     thread = threading.Thread(target=execute, args=(host, spec.uuid, spec.attempt))
     thread.start()
     try:
@@ -124,7 +123,7 @@ def executing(host: Host, spec: ExecutionSpec) -> Iterator[None]:
 
 @contextlib.contextmanager
 def keeper_process(host: Host, execution_uuid: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process that runs the execution; killed without a word afterwards."""
+    """Run an execution in another process, which is killed after the block."""
     arguments = [sys.executable, __file__, str(host.directory), host.server_url, execution_uuid]
     path = os.pathsep.join([str(Path(leftovers.__file__).parent), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(arguments, env=os.environ | {"PYTHONPATH": path})
@@ -151,7 +150,7 @@ def docker(*arguments: str, stdin: bytes = b"") -> str:
 
 
 def take_up(host: Host) -> None:
-    """What the next slot does first."""
+    """Adopt executions, as a new slot does first."""
     recover(host)
 
 

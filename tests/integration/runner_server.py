@@ -1,4 +1,4 @@
-"""A recording server that speaks the runner's side of core.wire.
+"""A fake server that speaks the server's side of core.wire, and records what the runner sends.
 
 `test_runner_protocol` holds that it answers as the real one.
 """
@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from core.datum import name_problem
+from core.datum import find_name_problem
 from core.errors import InvalidInput
 from core.states import FINAL, FailureReason, State
 from core.wire import STREAMS, ExecutionSpec, FinalReport, LogBatch, SourcesReport
@@ -163,7 +163,7 @@ class RunnerServer:
 
     def _outputs(self, execution: Recorded, query: dict[str, Any], body: bytes, datum: str) -> tuple[int, Any]:
         name = query["name"]
-        if problem := name_problem(name):
+        if problem := find_name_problem(name):
             raise ValueError(problem)
         if execution.uploads.setdefault(datum, (name, body)) != (name, body):
             return 409, {"detail": "already stored, with another name or content"}

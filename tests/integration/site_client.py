@@ -1,4 +1,4 @@
-"""A person at the pages: logged in with a cookie, as a browser is."""
+"""A user of the pages, logged in with a cookie like a browser."""
 
 from __future__ import annotations
 

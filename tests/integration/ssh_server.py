@@ -1,4 +1,4 @@
-"""A real sshd on loopback that lets one key run git alone."""
+"""A real sshd on loopback that lets one key run only git."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AllowTcpForwarding no
 
 
 class SshServer:
-    """Serves whatever repository is asked for by its path to the keys that were let in."""
+    """Serves repositories by their paths to the accepted key."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -45,7 +45,7 @@ class SshServer:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(file)], check=True)
 
     def let_in(self, public_key: str) -> None:
-        """This key alone, as a forge takes a deploy key that may only read."""
+        """Accept only this key, like a read-only deploy key of a forge."""
         command = 'command="git shell -c \\"$SSH_ORIGINAL_COMMAND\\"",restrict'
         (self.folder / "authorized_keys").write_text(f"{command} {public_key}\n")
 

@@ -1,4 +1,4 @@
-"""A server with one commit that declares tasks, whose executions are moved as a runner's reports move them."""
+"""A server with a commit that declares tasks, whose executions change as a runner's reports would change them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.states import FailureReason, State
 from web.config.tasks.plan import plan
 from web.services import tasks as service
 from web.store import executions, metadata, tasks
-from web.store.db import rows, transaction
+from web.store.db import fetch_rows, transaction
 
 STEP = {
     "name": "train",
@@ -34,7 +34,7 @@ WAY = (State.CREATED, State.QUEUED, State.STARTED)
 
 
 def numbers(many: int, **keys: Any) -> dict[str, Any]:
-    """A grid of as many executions, `n` from 1 on."""
+    """A grid search of that many executions, with `n` from 1 on."""
     rules = {"start": 1, "end": many, "step": 1}
     return {"parameters": [{"name": "n", "style": "linear", "rules": rules}]} | keys
 
@@ -45,7 +45,7 @@ class TaskSite(ApiServer):
         self.made = 0
 
     def declare(self, task: Mapping[str, Any], step: Mapping[str, Any] | None = None) -> Commit:
-        """A commit with one task `search`; keys as in valohai.yaml, with _ for -."""
+        """Add a commit with the task `search`; keys as in valohai.yaml, with _ for -."""
         self.made += 1
         item = {"name": "search", "step": "train"} | {key.replace("_", "-"): value for key, value in task.items()}
         text = json.dumps([{"step": STEP | (step or {})}, {"task": item}])
@@ -75,7 +75,7 @@ class TaskSite(ApiServer):
         return tasks.get(self.db, task.id)
 
     def trials(self, task: Task) -> list[Execution]:
-        return tasks.trials(self.db, task.id)
+        return tasks.list_trials(self.db, task.id)
 
     def states(self, task: Task) -> list[str]:
         return [str(trial.state) for trial in self.trials(task)]
@@ -84,10 +84,10 @@ class TaskSite(ApiServer):
         return next(execution for execution in self.trials(task) if execution.trial == trial)
 
     def move(self, task: Task, trial: int, to: State, reason: FailureReason | None = None) -> None:
-        """The newest execution of a place goes there, over what lies between."""
+        """Move the newest execution of a trial to a state, through the states between."""
         execution = self.of_trial(task, trial)
         for state in (*WAY[WAY.index(execution.state) + 1 :], to):
-            columns: dict[str, Any] = {"lease_expires_at": clock.after(3600)} if state is State.STARTED else {}
+            columns: dict[str, Any] = {"lease_expires_at": clock.add_to_now(3600)} if state is State.STARTED else {}
             if state is State.ERROR:
                 columns = {"failure_message": "it broke"}
             with transaction(self.db):
@@ -111,4 +111,4 @@ class TaskSite(ApiServer):
             metadata.add(self.db, self.of_trial(task, trial).id, [(0, values)])
 
     def rows_of(self, task: Task) -> list[dict[str, Any]]:
-        return rows(self.db, "SELECT id, trial, state FROM execution WHERE task_id = ? ORDER BY id", (task.id,))
+        return fetch_rows(self.db, "SELECT id, trial, state FROM execution WHERE task_id = ? ORDER BY id", (task.id,))

@@ -1,4 +1,4 @@
-"""The list of pushes and deliveries of a project: what it has, in which order, and what its filter leaves out."""
+"""The page Activity: its pushes and deliveries, their order, and its filter."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from web.store.pushes import NewPush, PushOutcome, PushResult
 def deliver(
     api: ApiServer, name: str, state: DeliveryState = DeliveryState.DONE, pushed: int = 0, launches: bool = False
 ) -> int:
-    """A delivery with so many pushes, which launch an execution each or nothing."""
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    """Add a delivery with that many pushes, each of which launches an execution or nothing."""
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     row, _ = deliveries.store(api.db, Received(repository.id, "github", "push"), name)
     deliveries.finish(api.db, row, state, name)
     for number in range(pushed):
@@ -34,7 +34,7 @@ def deliver(
 
 
 def find_refs(api: ApiServer) -> None:
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     with transaction(api.db):
         pushes.add_found(api.db, repository.id, {"refs/heads/old": "2" * 40}, "found when the project was connected")
 
@@ -47,11 +47,11 @@ def test_pushes_without_a_delivery_are_among_the_deliveries_newest_first(api: Ap
     deliver(api, "first", pushed=7)
     find_refs(api)
     deliver(api, "last")
-    found = activity.entries(api.db, api.demo.id, 10, 0)
+    found = activity.list_entries(api.db, api.demo.id, 10, 0)
     assert names(found) == ["last", "old", "first"]
     assert (len(found[2].pushes), found[2].count) == (5, 7)
     assert activity.count(api.db, api.demo.id) == 3
-    pages = [names(activity.entries(api.db, api.demo.id, 1, offset)) for offset in range(4)]
+    pages = [names(activity.list_entries(api.db, api.demo.id, 1, offset)) for offset in range(4)]
     assert pages == [["last"], ["old"], ["first"], []]
 
 
@@ -65,15 +65,15 @@ def test_failed_and_ignored_ones_are_all_that_ran_nothing_or_failed(api: ApiServ
     sql = "UPDATE execution SET state = ? WHERE push_id IN (SELECT id FROM push WHERE delivery_id = ?)"
     execute(api.db, sql, (State.ERROR, failed))
     find_refs(api)
-    found, total = activity.failed_and_ignored(api.db, api.demo.id, 10, 0)
+    found, total = activity.list_failed_and_ignored(api.db, api.demo.id, 10, 0)
     assert names(found) == ["old", "its run failed", "rejected", "ignored", "ran nothing"]
     assert total == 5
-    assert names(activity.failed_and_ignored(api.db, api.demo.id, 2, 1)[0]) == ["its run failed", "rejected"]
+    assert names(activity.list_failed_and_ignored(api.db, api.demo.id, 2, 1)[0]) == ["its run failed", "rejected"]
 
 
 def test_other_projects_have_no_part_in_it(api: ApiServer) -> None:
     deliver(api, "here", pushed=1)
     with transaction(api.db):
         other = projects.add(api.db, "other", api.demo.owner_id)
-    assert activity.entries(api.db, other.id, 10, 0) == []
-    assert activity.failed_and_ignored(api.db, other.id, 10, 0) == ([], 0)
+    assert activity.list_entries(api.db, other.id, 10, 0) == []
+    assert activity.list_failed_and_ignored(api.db, other.id, 10, 0) == ([], 0)

@@ -56,8 +56,8 @@ def upload(api: ApiServer, content: bytes, project: str = "demo", **fields: Any)
 
 
 def repository(api: ApiServer, project: Project | None = None) -> Path:
-    found = hosting.repository_of(api.db, project or api.demo)
-    return hosting.repository_path(api.config, found)
+    found = hosting.get_repository(api.db, project or api.demo)
+    return hosting.get_repository_path(api.config, found)
 
 
 def in_git(path: Path, *arguments: str) -> str:
@@ -67,11 +67,11 @@ def in_git(path: Path, *arguments: str) -> str:
 
 def stored(api: ApiServer, data: bytes = CODE) -> Commit:
     assert upload(api, data).status_code in (200, 201)
-    return commits.by_identifier(api.db, api.demo.id, identifier_of(data))
+    return commits.get_by_identifier(api.db, api.demo.id, identifier_of(data))
 
 
 def temporary_files(data: Path) -> list[str]:
-    """What an upload may have left in the data directory."""
+    """List the temporary files of uploads in the data directory."""
     return [
         str(path) for path in data.rglob("*")
         if path.is_file() and path.name.startswith(("tmp", "fast_import")) and "pushmill" not in path.name
@@ -107,7 +107,7 @@ def test_its_files_are_in_the_repository_on_no_branch(api: ApiServer) -> None:
         "bin/link": "120000", "bin/run": "100755", 'odd "name"\n': "100644", "valohai.yaml": "100644",
     }  # fmt: skip
     assert in_git(path, "cat-file", "blob", f"{commit.sha}:bin/link") == "../valohai.yaml"
-    assert git.refs(path) == {}
+    assert git.list_refs(path) == {}
     assert in_git(path, "log", "-1", "--format=%cn %s", commit.sha).strip() == "admin heads/main-0-g1"
     in_git(path, "fsck", "--strict")
 
@@ -131,7 +131,7 @@ def test_the_same_package_is_stored_once(api: ApiServer) -> None:
     assert stored(api).message == "one"
     other = api.project("other")
     assert upload(api, CODE, "other").status_code == 201
-    assert commits.by_identifier(api.db, other.id, identifier_of(CODE)).project_id == other.id
+    assert commits.get_by_identifier(api.db, other.id, identifier_of(CODE)).project_id == other.id
     entries = audit.search(api.db, AuditQuery(kind=Kind.COMMIT, action=Act.CREATE), 9)
     assert [(entry.username, entry.project) for entry in entries] == [("admin", "other"), ("admin", "demo")]
 
@@ -147,7 +147,7 @@ def test_two_uploads_at_once_make_one_commit(api: ApiServer) -> None:
         answers = list(pool.map(post, range(4)))
     assert sorted(answer.status_code for answer in answers)[:1] == [200]
     assert {answer.json().get("identifier", answer.text) for answer in answers} == {identifier_of(CODE)}
-    assert list(git.adhoc_commits(repository(api))) == [identifier_of(CODE)[1:]]
+    assert list(git.list_adhoc_commits(repository(api))) == [identifier_of(CODE)[1:]]
 
 
 def test_a_project_that_is_fetched_from_elsewhere_has_ad_hoc_code_too(tmp_path: Path, checkout: Checkout) -> None:
@@ -156,12 +156,12 @@ def test_a_project_that_is_fetched_from_elsewhere_has_ad_hoc_code_too(tmp_path: 
     url = f"file://{checkout.folder}"
     project, _ = hosting.add_project(api.context, "mirror", api.admin.id, forge="gitea", url=url)
     assert upload(api, CODE, "mirror").status_code == 201
-    (mirrored,) = projects.repositories(api.db, project.id)
+    (mirrored,) = projects.list_repositories(api.db, project.id)
     remotes.fetch(api.context, mirrored, shas=())
     path = repository(api, project)
-    assert list(git.refs(path)) == ["refs/heads/main"]
-    assert list(git.adhoc_commits(path)) == [identifier_of(CODE)[1:]]
-    assert git.read_file(path, git.adhoc_commits(path)[identifier_of(CODE)[1:]], "run.sh", 100) == b"echo hello\n"
+    assert list(git.list_refs(path)) == ["refs/heads/main"]
+    assert list(git.list_adhoc_commits(path)) == [identifier_of(CODE)[1:]]
+    assert git.read_file(path, git.list_adhoc_commits(path)[identifier_of(CODE)[1:]], "run.sh", 100) == b"echo hello\n"
     api.close()
 
 
@@ -192,9 +192,9 @@ def test_what_is_refused_leaves_nothing_behind(tmp_path: Path, name: str) -> Non
     assert answer.json is not None
     assert sentence in answer.json[field][0]["message"]
     path = repository(api)
-    assert not path.exists() or (git.adhoc_commits(path) == {} and in_git(path, "count-objects").startswith("0 "))
+    assert not path.exists() or (git.list_adhoc_commits(path) == {} and in_git(path, "count-objects").startswith("0 "))
     assert temporary_files(api.config.data) == []
-    assert commits.adhoc_identifiers(api.db, hosting.repository_of(api.db, api.demo).id) == set()
+    assert commits.list_adhoc_identifiers(api.db, hosting.get_repository(api.db, api.demo).id) == set()
     api.close()
 
 
@@ -237,9 +237,9 @@ def test_who_may_not_launch_may_not_upload(api: ApiServer) -> None:
         user = identities.add_user(api.db, name, is_admin=False)
         if role:
             members.set_role(api.db, api.demo.id, user.id, role)
-        secret = identities.new_token(api.db, name, [Scope.LAUNCH]).secret
+        secret = identities.create_token(api.db, name, [Scope.LAUNCH]).secret
         assert upload(api, CODE, token=secret).status_code == status
-        weak = identities.new_token(api.db, name, [Scope.READ]).secret
+        weak = identities.create_token(api.db, name, [Scope.READ]).secret
         assert upload(api, CODE, token=weak).status_code == 403
     assert stored(api).author == "writer"
 
@@ -259,11 +259,11 @@ def test_the_configuration_at_the_projects_path_is_a_fallback(api: ApiServer) ->
     assert upload(api, made).status_code == 200
     commit = stored(api, made)
     assert commit.config[0]["step"]["name"] == "other"
-    found = adhoc.with_default_configuration(api.context, api.demo, commit)
+    found = adhoc.apply_default_configuration(api.context, api.demo, commit)
     assert found is not None
     assert (found.id, found.config[0]["step"]["name"]) == (commit.id, "hello")
-    assert adhoc.with_default_configuration(api.context, api.demo, found) is None
-    assert adhoc.with_default_configuration(api.context, api.demo, api.commit) is None
+    assert adhoc.apply_default_configuration(api.context, api.demo, found) is None
+    assert adhoc.apply_default_configuration(api.context, api.demo, api.commit) is None
     given: dict[str, Any] = {"origin": Origin.API, "project": api.demo, "commit": commit, "creator": api.admin}
     for step in ("other", "hello"):
         launched = launch.launch(api.context, LaunchRequest(name=step, **given))
@@ -273,7 +273,7 @@ def test_the_configuration_at_the_projects_path_is_a_fallback(api: ApiServer) ->
 
 
 def old(api: ApiServer, commit: Commit, days: int = 31) -> None:
-    at = clock.text(datetime.now(UTC) - timedelta(days=days))
+    at = clock.format_moment(datetime.now(UTC) - timedelta(days=days))
     execute(api.db, "UPDATE git_commit SET created_at = ? WHERE id = ?", (at, commit.id))
 
 
@@ -285,10 +285,10 @@ def test_old_ad_hoc_code_without_runs_is_deleted(api: ApiServer) -> None:
     execution = api.add_execution()
     execute(api.db, "UPDATE execution SET commit_id = ? WHERE id = ?", (used.id, execution.id))
     adhoc.prune(api.context)
-    assert set(git.adhoc_commits(repository(api)).values()) == {used.sha, young.sha}
+    assert set(git.list_adhoc_commits(repository(api)).values()) == {used.sha, young.sha}
     assert commits.find_by_identifier(api.db, api.demo.id, unused.identifier) is None
     assert commits.find_by_identifier(api.db, api.demo.id, api.commit.identifier)
-    assert stored(api, simple(data=b"\0")).sha in git.adhoc_commits(repository(api)).values()
+    assert stored(api, simple(data=b"\0")).sha in git.list_adhoc_commits(repository(api)).values()
 
 
 def test_without_an_age_nothing_is_deleted(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_without_an_age_nothing_is_deleted(tmp_path: Path) -> None:
     commit = stored(api)
     old(api, commit, 5000)
     adhoc.prune(api.context)
-    assert list(git.adhoc_commits(repository(api)).values()) == [commit.sha]
+    assert list(git.list_adhoc_commits(repository(api)).values()) == [commit.sha]
     api.close()
 
 
@@ -317,16 +317,16 @@ def large() -> bytes:
 
 def store_in_process(config: Config, data: bytes) -> None:
     with open_context(config, vault.load(config.data / "secret.key")) as context:
-        admin = users.by_name(context.db, "admin")
+        admin = users.find_by_name(context.db, "admin")
         assert admin is not None
         package = Package(
             file=io.BytesIO(data), size=len(data), sha256=identifier_of(data)[1:], description="", yaml_path=""
         )
-        adhoc.store(context, projects.by_name(context.db, "demo"), admin, package)
+        adhoc.store(context, projects.get_by_name(context.db, "demo"), admin, package)
 
 
 def unnamed_files(pid: int) -> bool:
-    """Whether a process has an unnamed temporary file open."""
+    """Return whether a process has an unnamed temporary file open."""
     try:
         return any("(deleted)" in os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
@@ -336,22 +336,22 @@ def unnamed_files(pid: int) -> bool:
 @pytest.mark.parametrize("moment", ["reading", "writing", "written"])
 def test_a_killed_server_leaves_nothing_and_the_next_upload_succeeds(api: ApiServer, moment: str) -> None:
     path = repository(api)
-    hosting.prepare(api.context, api.demo, hosting.repository_of(api.db, api.demo))
+    hosting.prepare(api.context, api.demo, hosting.get_repository(api.db, api.demo))
     packs = path / "objects" / "pack"
     killed = multiprocessing.get_context("spawn").Process(target=store_in_process, args=(api.config, large()))
     killed.start()
     reached = {
         "reading": lambda: unnamed_files(killed.pid or 0),
         "writing": lambda: list(packs.iterdir()),
-        "written": lambda: git.adhoc_commits(path),
+        "written": lambda: git.list_adhoc_commits(path),
     }[moment]
     wait_for(lambda: reached() or not killed.is_alive(), every=0.001)
     killed.kill()
     killed.join()
     answer = upload(api, large())
     assert answer.status_code in (200, 201), answer.text
-    commit = commits.by_identifier(api.db, api.demo.id, identifier_of(large()))
-    assert git.adhoc_commits(path) == {identifier_of(large())[1:]: commit.sha}
+    commit = commits.get_by_identifier(api.db, api.demo.id, identifier_of(large()))
+    assert git.list_adhoc_commits(path) == {identifier_of(large())[1:]: commit.sha}
     wait_for(lambda: not list(packs.glob("tmp_*")))  # git itself was not killed and finishes
     assert temporary_files(api.config.data) == []
     in_git(path, "fsck")
@@ -372,7 +372,7 @@ def test_a_ref_without_a_row_and_a_partial_pack_are_removed(api: ApiServer) -> N
     in_git(path, "fsck")
     execute(api.db, "DELETE FROM git_commit WHERE id = ?", (commit.id,))
     adhoc.prune(api.context)
-    assert git.adhoc_commits(path) == {}
+    assert git.list_adhoc_commits(path) == {}
 
 
 def test_pages_name_ad_hoc_code_in_place_of_a_branch(api: ApiServer) -> None:

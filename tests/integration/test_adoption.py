@@ -1,13 +1,15 @@
-"""Containers outlive the processes that keep them; whoever comes next goes on."""
+"""Containers outlive the runner processes that hold them, and the next process adopts them."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 from runner_host import docker, execute, execution, keeper_process, take_up, until
-from runner_server import RunnerServer
+from runner_server import Recorded, RunnerServer
 
 from runner import jobs
 from runner.host import Host
@@ -16,6 +18,33 @@ from runner.state_dir import write_json
 pytestmark = pytest.mark.docker
 
 COUNT = "for i in $(seq 60); do echo line $i; echo error $i >&2; sleep 0.05; done; echo result >/valohai/outputs/r"
+
+
+def kill_at_request(server: RunnerServer, host: Host, recorded: Recorded, part: str) -> None:
+    """Start an execution, and kill its keeper when it requests a path that contains `part`, which is refused."""
+    requested = threading.Event()
+
+    def refuse(path: str) -> int | None:
+        if part not in path:
+            return None
+        requested.set()
+        return 503
+
+    server.before = refuse
+    with keeper_process(host, recorded.spec.uuid):
+        assert requested.wait(30)
+    server.before = lambda path: None
+
+
+def refuse_uploads_until_a_second_heartbeat(server: RunnerServer) -> None:
+    answered: list[str] = []
+
+    def refuse(path: str) -> int | None:
+        answered.append(path)
+        known = sum(one.endswith("heartbeat") for one in answered) > 1
+        return None if known or "/outputs" not in path else 503
+
+    server.before = refuse
 
 
 def test_a_killed_keeper_and_its_heir_lose_and_double_no_line(server: RunnerServer, host: Host) -> None:
@@ -82,13 +111,44 @@ def test_an_execution_whose_keeper_died_before_its_container_is_run_from_the_top
     server: RunnerServer, host: Host
 ) -> None:
     recorded = server.add(execution("echo done"))
-    server.before = lambda path: 503 if path.endswith("/container") else None
-    with keeper_process(host, recorded.spec.uuid):
-        until(lambda: (host.executions / recorded.spec.uuid / "container.json").exists())
-    (host.executions / recorded.spec.uuid / "container.json").unlink()  # as if the death had come a little earlier
-    server.before = lambda path: None
+    kill_at_request(server, host, recorded, "/container")
     take_up(host)
     assert recorded.lines() == ["done"]
+    assert recorded.final["state"] == "complete"
+    assert recorded.container["container_id"], "the server would queue it again although its container runs"
+
+
+def test_a_container_that_could_not_start_is_not_adopted_after_its_removal(server: RunnerServer, host: Host) -> None:
+    docker("import", "--change", "LABEL pushmill.test=1", "-", "pushmill-test-empty", stdin=bytes(10240))
+    try:
+        recorded = server.add(execution("true", image="pushmill-test-empty"))
+        kill_at_request(server, host, recorded, "/final")
+        take_up(host)
+    finally:
+        docker("image", "rm", "pushmill-test-empty")
+    assert recorded.final["failure_reason"] == "image"
+
+
+def test_one_that_is_given_away_between_its_adoption_and_its_heartbeat_leaves_nothing(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution("echo up; sleep 100"))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    server.before = lambda path: 409 if path.endswith("/heartbeat") else None
+    take_up(host)
+    assert host.engine.managed(host.runner_id) == []
+    assert list(host.executions.iterdir()) == []
+
+
+def test_a_full_disk_does_not_keep_a_container_from_being_adopted(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo up; while [ ! -e /valohai/outputs/go ]; do sleep 0.05; done"))
+    directory = host.executions / recorded.spec.uuid
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+    (directory / "outputs" / "go").touch()
+    (directory / f".relay.json.{os.getpid()}").mkdir()  # like a full disk: the file cannot be written
+    take_up(host)
     assert recorded.final["state"] == "complete"
 
 
@@ -143,6 +203,33 @@ def test_one_that_was_told_to_stop_is_stopped_though_its_keeper_died_before_its_
     server.before = lambda path: None
     take_up(host)
     assert recorded.final["state"] == "stopped"
+
+
+def test_outputs_of_one_that_was_told_to_stop_are_kept_though_its_keeper_died(server: RunnerServer, host: Host) -> None:
+    """The next keeper learns from the server what it knows already, and takes that for no second stop."""
+    command = "trap 'echo bye >/valohai/outputs/last' TERM; echo up; sleep 100 & wait"
+    recorded = server.add(execution(command))
+    with keeper_process(host, recorded.spec.uuid):
+        until(lambda: recorded.lines() == ["up"])
+        server.before = lambda path: 503 if path.endswith("final") or "/outputs" in path else None
+        recorded.stop = "stop"
+        docker("wait", recorded.container["container_id"])
+    refuse_uploads_until_a_second_heartbeat(server)
+    take_up(host)
+    assert recorded.final["state"] == "stopped"
+    assert recorded.outputs == {"last": b"bye\n"}
+
+
+def test_outputs_of_one_that_was_stopped_after_its_end_without_a_keeper_are_kept(
+    server: RunnerServer, host: Host
+) -> None:
+    recorded = server.add(execution("echo bye >/valohai/outputs/last"))
+    kill_at_request(server, host, recorded, "/outputs/")
+    recorded.stop = "stop"
+    refuse_uploads_until_a_second_heartbeat(server)
+    take_up(host)
+    assert recorded.final["state"] == "complete"
+    assert recorded.outputs == {"last": b"bye\n"}
 
 
 def test_a_dead_keeper_does_not_prolong_the_grace(server: RunnerServer, host: Host) -> None:

@@ -1,4 +1,4 @@
-"""Every request that changes something is announced: live pages are woken, executions dispatched, the worker nudged."""
+"""Every request that changes something wakes live pages, dispatches executions and nudges the worker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_only_frequent_reports_of_runners_are_announced_in_part(api: ApiServer) 
     ("/p/demo/settings/runs", {"environment": "default", "max_executions": "3"}),
     ("/p/demo/settings/environments", {"environments": "default"}),
     ("/p/demo/settings/badge", {}),
-    ("/p/demo/settings/reports/comments", {"comments": "1"}),
+    ("/p/demo/settings/notifications/comments", {"comments": "1"}),
     ("/environments/", {"slug": "other"}),
     ("/runners/one/drain", {}),
     ("/p/demo/executions/1/priority", {"priority": "1"}),

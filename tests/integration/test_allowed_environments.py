@@ -1,4 +1,4 @@
-"""An environment is a boundary: a project that is limited to some leaves them by no way."""
+"""A project that is limited to some environments cannot run anything in others."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ REFUSED = "Project model may not use environment open; it may use locked"
 
 @pytest.fixture
 def here(pushes: PushServer, checkout: Checkout) -> Model:
-    """A project whose executions belong into the environment `locked`."""
+    """A project that is limited to the environment `locked`."""
     environments.change(pushes.db, "locked", {"network": "none"})
     environments.change(pushes.db, "open", {"mounts": ["/data:rw"], "gpus": 8})
     model = Model(pushes, checkout, '[[rule]]\nname = "main"\nsteps = ["train"]\n')
-    project = projects.by_name(pushes.db, "model")
+    project = projects.get_by_name(pushes.db, "model")
     environments.set_run_defaults(pushes.db, project, "locked", 0)
     environments.allow(pushes.db, project, ["locked"])
     return model
@@ -61,7 +61,7 @@ def test_what_names_another_environment_fails_at_once_with_the_reason(
     [made] = here.made
     assert (made.state, made.failure_reason, made.failure_message) == ("error", "environment", REFUSED)
     question = HypotheticalEvent(name="main", branch="main", options=tuple(options[1:]))
-    [run] = dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question).runs
+    [run] = dry_run.evaluate_event(pushes.context, projects.get_by_name(pushes.db, "model"), question).runs
     assert REFUSED in run.notes
 
 
@@ -82,7 +82,7 @@ def test_inside_the_limit_all_is_as_without_one(pushes: PushServer, here: Model)
 
 
 def test_running_again_is_held_to_it_and_to_the_mounts_of_now(pushes: PushServer, here: Model) -> None:
-    project, admin = projects.by_name(pushes.db, "model"), users.by_name(pushes.db, "admin")
+    project, admin = projects.get_by_name(pushes.db, "model"), users.find_by_name(pushes.db, "admin")
     assert admin is not None
     environments.allow(pushes.db, project, [])
     mounts = "    mounts: [/data:/data]\n"
@@ -126,16 +126,16 @@ def test_only_an_administrator_sets_the_limit_on_the_settings_page(api: ApiServe
     admin, grace = person(api), person(api, "grace", "pm_grace")
     assert grace.post(*limit, environments="default").status_code == 403
     assert admin.post(*limit, environments="default").status_code == 303
-    assert projects.by_name(api.db, "demo").environments == ("default",)
+    assert projects.get_by_name(api.db, "demo").environments == ("default",)
     assert 'value="default" checked' in admin.get("/p/demo/settings/runs/").text
     assert "Allowed environments: default." in grace.get("/p/demo/settings/runs/").text
     form = {"environment": "gpu", "max_executions": "1"}
     assert grace.post("/p/demo/settings/runs", "/p/demo/settings/", **form).status_code == 400
     for wrong in ("gpu", "nowhere"):  # the default one must be among them
         assert admin.post(*limit, environments=wrong).status_code in (400, 404)
-    assert projects.by_name(api.db, "demo").environments == ("default",)
+    assert projects.get_by_name(api.db, "demo").environments == ("default",)
     assert admin.post(*limit).status_code == 303
-    assert projects.by_name(api.db, "demo").environments == ()
+    assert projects.get_by_name(api.db, "demo").environments == ()
 
 
 def test_the_commit_s_page_has_the_reason(api: ApiServer) -> None:

@@ -62,7 +62,7 @@ def test_an_upload_above_the_limit_is_refused_and_leaves_nothing(tmp_path: Path)
 
 
 def test_a_removed_project_takes_its_uploads_along(api: ApiServer) -> None:
-    path = data.path(api.config.outputs_dir, upload(api).json["id"])
+    path = data.get_path(api.config.outputs_dir, upload(api).json["id"])
     assert path.exists()
     assert api.client.delete("/api/v0/projects/demo/", headers=api.as_admin).status_code == 204
     assert not path.exists()

@@ -1,4 +1,4 @@
-"""What is deleted by the API: executions, and the content of their outputs."""
+"""Deletion by the API: executions, and the content of their outputs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_execution_that_has_not_ended_cannot_be_deleted(api: ApiServer, how: 
 
 def test_a_purged_output_keeps_its_entry_and_loses_its_content(api: ApiServer) -> None:
     datum = api.stored(content=b"weights")
-    path = data.path(api.config.outputs_dir, datum)
+    path = data.get_path(api.config.outputs_dir, datum)
     assert path.exists()
     signed = api.json(f"data/{datum}/download/")["url"].removeprefix("http://localhost")
     for _ in range(2):

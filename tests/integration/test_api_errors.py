@@ -1,4 +1,4 @@
-"""Every error below /api/ is JSON with one sentence in `detail`, whatever the route and whatever went wrong."""
+"""Every error below /api/ is JSON with one sentence in `detail`, whatever the route and the error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def assert_detail(answer: TestResponse, status: int) -> str:
 
 
 def api_rules(app: Flask) -> list[tuple[str, str]]:
-    """(method, path) of every route below /api/, with something in the place of each variable."""
+    """Return (method, path) of every route below /api/, with a value for each variable."""
     found = []
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith("/api/"):

@@ -1,4 +1,4 @@
-"""The log and the metadata of an execution as clients read them."""
+"""The log and the metadata of an execution as clients of the API read them."""
 
 from __future__ import annotations
 

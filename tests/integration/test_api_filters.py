@@ -1,4 +1,4 @@
-"""Lists: what is in them, in which order, and that no page is silently cut."""
+"""Lists of the API: their items, their order, and that no page is cut silently."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def test_a_task_counts_its_executions_the_newest_of_each_place(api: ApiServer) -
 
 def test_executions_say_which_task_and_pipeline_they_belong_to(api: ApiServer) -> None:
     pipeline = api.add_pipeline(("prepare", "execution"), ("search", "task"), ("later", "execution"))
-    prepare, search, _ = pipelines.nodes(api.db, pipeline.id)
+    prepare, search, _ = pipelines.list_nodes(api.db, pipeline.id)
     api.add_execution(pipeline_node_id=prepare.id)
     newest = api.add_execution(pipeline_node_id=prepare.id)
     task = api.add_task(pipeline_node_id=search.id)
@@ -175,6 +175,6 @@ def test_executions_say_which_task_and_pipeline_they_belong_to(api: ApiServer) -
     assert [(node["name"], node["type"], node["status"]) for node in nodes] == [
         ("prepare", "execution", "created"), ("search", "task", "created"), ("later", "execution", "created")
     ]  # fmt: skip
-    assert [node["id"] for node in nodes] == [node.uuid for node in pipelines.nodes(api.db, pipeline.id)]
+    assert [node["id"] for node in nodes] == [node.uuid for node in pipelines.list_nodes(api.db, pipeline.id)]
     assert [node["execution"] for node in nodes] == [{"id": newest.uuid, "counter": 2}, None, None]
     assert [node["task"] for node in nodes] == [None, of_task, None]

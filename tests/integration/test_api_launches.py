@@ -1,4 +1,4 @@
-"""What `POST` to executions, tasks and pipelines launches, and what it refuses with which words."""
+"""What `POST` to executions, tasks and pipelines launches, and what it refuses with which message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from web.services import pipelines as pipeline_service
 from web.services import tasks as task_service
 from web.services.executions import environments
 from web.store import approvals, executions, pull_requests, pushes, users
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 from web.store.pushes import NewPush, PushOutcome
 
 VH = "valohai-cli/0.37.0 on CPython 3.11.7 (Linux;vm;;;x86_64;)"
@@ -43,7 +43,7 @@ class Launches:
         return answer.json
 
     def refused(self, noun: str, body: dict[str, Any], **headers: str) -> dict[str, list[str]]:
-        """The messages by field."""
+        """Return the messages by field."""
         answer = self.post(noun, body, **headers)
         assert answer.status_code == 400, answer.text
         return {field: [problem["message"] for problem in found] for field, found in answer.json.items()}
@@ -70,7 +70,7 @@ def test_an_execution_gets_the_given_values_and_shows_what_was_changed(launches:
         "epochs": ("3", "50"), "MODE": ("", "fast"), "image": ("python:3.12", "busybox:1"),
         "command": ("python train.py {parameters}", "echo {parameters}"), "time limit": ("", "1 h 30 min"),
     }  # fmt: skip
-    row = executions.by_uuid(launches.api.db, found["id"])
+    row = executions.get_by_uuid(launches.api.db, found["id"])
     assert (row.time_limit_s, row.autorestart, row.environment_variables) == (5400, True, {"MODE": "fast"})
     assert found["urls"]["display"].endswith("/p/demo/executions/1/")
 
@@ -122,7 +122,7 @@ def test_a_form_and_a_branch_name_work_too(launches: Launches) -> None:
         ({"step": "train", "priority": 10**9}, "priority", "between -1,000 and 1,000"),
         ({"step": "train", "title": "x" * 201}, "title", "at most 200 characters"),
         ({"step": "train", "tags": ["a\nb"]}, "tags", "is not a tag"),
-        ({"step": "train", "tags": ["a"] * 51}, "tags", "at most 50"),
+        ({"step": "train", "tags": ["a"] * 101}, "tags", "at most 100"),
         (
             {"step": "train", "runtime_config": {"remote_debug": {"debug_port": 1}}},
             "runtime_config",
@@ -137,7 +137,7 @@ def test_bad_values_are_refused_at_their_field(launches: Launches, body: Any, fi
     found = launches.refused("executions", body)
     assert list(found) == [field]
     assert message in found[field][0]
-    assert executions.of_commit(launches.api.db, launches.grouped.commit.id) == []
+    assert executions.list_for_commit(launches.api.db, launches.grouped.commit.id) == []
 
 
 def test_all_problems_are_told_at_once(launches: Launches) -> None:
@@ -163,14 +163,14 @@ def test_a_repeated_request_with_the_same_key_gets_the_first_run(launches: Launc
     )
     execute(launches.api.db, "UPDATE launch_key SET created_at = '2020-01-01T00:00:00.000000Z'")
     launches.made("executions", {"step": "train"}, Idempotency_Key="k3")
-    assert [found["key"] for found in rows(launches.api.db, "SELECT key FROM launch_key")] == ["k3"]
+    assert [found["key"] for found in fetch_rows(launches.api.db, "SELECT key FROM launch_key")] == ["k3"]
 
 
 def test_somebody_elses_key_is_another_key(launches: Launches) -> None:
     api = launches.api
     identities.add_user(api.db, "grace", is_admin=False)
     identities.set_role(api.db, api.demo, "grace", Role.WRITER)
-    secret = identities.new_token(api.db, "grace", [Scope.LAUNCH]).secret
+    secret = identities.create_token(api.db, "grace", [Scope.LAUNCH]).secret
     body = {"project": "demo", "commit": launches.grouped.commit.identifier, "step": "train"}
     found = []
     for headers in (api.as_admin, {"Authorization": f"Token {secret}"}):
@@ -312,7 +312,7 @@ def test_a_pipeline_of_templates_runs_with_their_values(launches: Launches) -> N
     assert (pre.image, pre.commands, pre.origin, pre.priority) == ("busybox:1", ("echo pre",), "node", 2)
     execute(api.db, "UPDATE execution SET state = 'complete', ended_at = '2026-11-22T23:50:00.000000Z'")
     pipeline_service.advance(api.context)
-    fit = executions.newest(api.db, api.demo.id)
+    fit = executions.get_newest(api.db, api.demo.id)
     assert fit.parameters == {"rate": 0.25, "kind": "a", "epochs": 99}
     assert (fit.time_limit_s, fit.no_output_limit_s, fit.environment_variables) == (3600, 600, {"MODE": "fast"})
 
@@ -396,7 +396,7 @@ def test_each_way_in_leaves_its_origin(launches: Launches) -> None:
     execute(api.db, "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', autorestart = 1")
     reruns.restart_lost(api.context)
     with transaction(api.db):
-        launch.rerun(api.context, executions.by_uuid(api.db, first["id"]), api.admin, "Re-run of")
+        launch.rerun(api.context, executions.get_by_uuid(api.db, first["id"]), api.admin, "Re-run of")
     launches.made("tasks", {"task": "search"})
     launches.made("pipelines", {"blueprint": "full"})
     pipeline_service.advance(api.context)

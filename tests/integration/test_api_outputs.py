@@ -1,4 +1,4 @@
-"""Output files: in from a runner, out to whoever holds a link."""
+"""Output files: uploaded by a runner, downloaded with a signed link."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.store import data
 
 
 def files(api: ApiServer) -> list[Path]:
-    """Every file below the outputs directory."""
+    """Return all files below the outputs directory."""
     return [path for path in api.config.outputs_dir.rglob("*") if path.is_file()]
 
 
@@ -47,7 +47,7 @@ def test_an_output_is_hashed_and_lies_under_its_uuid(api: ApiServer) -> None:
     assert (found["name"], found["size"]) == ("sub/model.bin", len(content))
     assert found["sha256"] == hashlib.sha256(content).hexdigest()
     assert (found["sha1"], found["md5"]) == (hashlib.sha1(content).hexdigest(), hashlib.md5(content).hexdigest())
-    assert files(api) == [data.path(api.config.outputs_dir, datum)]
+    assert files(api) == [data.get_path(api.config.outputs_dir, datum)]
     assert files(api)[0].read_bytes() == content
 
 
@@ -150,7 +150,7 @@ def test_what_a_killed_server_was_receiving_is_removed_by_the_next_one(api: ApiS
     left = api.config.outputs_dir / ".incoming" / f"{uuid.uuid4()}.half"
     left.write_bytes(b"half")
     create_app(api.config)
-    assert files(api) == [data.path(api.config.outputs_dir, stored)]
+    assert files(api) == [data.get_path(api.config.outputs_dir, stored)]
 
 
 def test_a_body_of_unknown_length_is_refused(api: ApiServer) -> None:
@@ -221,7 +221,7 @@ def test_a_link_is_good_for_an_hour(api: ApiServer, stored: str) -> None:
 
 def test_a_datum_whose_bytes_are_gone_says_so(api: ApiServer, stored: str) -> None:
     signed = link(api, stored)
-    data.path(api.config.outputs_dir, stored).unlink()
+    data.get_path(api.config.outputs_dir, stored).unlink()
     for answer in (api.client.get(signed, buffered=True), api.get(f"data/{stored}/download/")):
         assert answer.status_code == 404
         assert "model.bin" in answer.text

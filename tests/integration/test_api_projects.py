@@ -49,7 +49,7 @@ def test_the_name_that_is_taken_has_the_code_that_clients_know(api: ApiServer) -
 
 def test_a_removed_project_leaves_no_rows_and_no_files(api: ApiServer) -> None:
     datum = api.stored()
-    content = data.path(api.config.outputs_dir, datum)
+    content = data.get_path(api.config.outputs_dir, datum)
     assert content.exists()
     assert delete(api, "projects/demo/") == 204
     assert api.json("projects/")["results"] == api.json("executions/")["results"] == []

@@ -1,4 +1,4 @@
-"""The runners' protocol: who may report, what is stored once, and what comes too late."""
+"""The runners' protocol: who may report, what is stored once, and which reports come too late."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from api_server import ApiServer, said
 
 from core import clock
 from core.states import State
+from web.processes import sweep
 from web.services import reruns
 from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import dispatch
@@ -24,7 +25,7 @@ SILENCE_S = 7200.0
 
 
 def expire(api: ApiServer, execution: str, at: str = "2026-01-01T00:00:00.000000Z") -> None:
-    """As if its runner had been silent since then."""
+    """Move the end of the lease to that time, as if the runner had been silent since."""
     with transaction(api.db):
         execute(api.db, "UPDATE execution SET lease_expires_at = ? WHERE uuid = ?", (at, execution))
 
@@ -128,8 +129,11 @@ def test_a_batch_that_cannot_be_is_refused_by_name(api: ApiServer, text: bytes, 
 
 def test_a_batch_of_eight_mebibytes_is_taken_and_a_larger_one_is_not(api: ApiServer) -> None:
     execution, _ = api.started()
-    assert api.log(execution, b"x" * (8 * 1024**2 - 1) + b"\n", 0).status_code == 200
-    assert api.log(execution, b"x" * (8 * 1024**2) + b"\n", 8 * 1024**2).status_code == 413
+    text = b"".join(b"%07d\n" % number for number in range(1024**2))
+    assert api.log(execution, text, 0).status_code == 200
+    assert api.log(execution, text + b"\n", len(text)).status_code == 413
+    (stored,) = api.config.logs_dir.glob(f"*/{execution}.log")
+    assert stored.read_bytes().endswith(b"\n" + text)
 
 
 REPORTS: list[tuple[str, dict[str, Any]]] = [
@@ -203,7 +207,7 @@ def test_a_container_is_reported_with_the_devices_that_it_got(api: ApiServer) ->
 def test_usage_that_cannot_be_is_refused_by_name(api: ApiServer, samples: Any) -> None:
     execution, attempt = api.started()
     answer = api.call(f"executions/{execution}/usage", {"attempt": attempt, "samples": samples})
-    assert (answer.status_code, usage.time_span(api.db, api.execution(execution).id)) == (400, None)
+    assert (answer.status_code, usage.find_time_span(api.db, api.execution(execution).id)) == (400, None)
     assert answer.json is not None
     assert answer.json["detail"]
 
@@ -213,7 +217,7 @@ def test_usage_is_stored_once_and_never_after_its_arrival(api: ApiServer) -> Non
     body = {"attempt": attempt, "samples": [[5, "cpu", 0.5], [5, "gpu_memory:0", 7], [2**52, "cpu", 1]]}
     for _ in range(2):
         assert api.call(f"executions/{execution}/usage", body).status_code == 200
-    found = usage.time_span(api.db, api.execution(execution).id)
+    found = usage.find_time_span(api.db, api.execution(execution).id)
     assert found is not None
     assert (found[0], found[1] <= time.time_ns() // 1000) == (5, True)
     assert usage.count(api.db, api.execution(execution).id, "gpu_memory:0") == 1
@@ -324,7 +328,7 @@ def test_the_last_lines_come_with_the_final_report_and_are_stored_once(api: ApiS
 def test_a_runner_that_ends_one_execution_gets_the_next(api: ApiServer) -> None:
     assert api.call("heartbeat", {"slots": 1, "info": {}}).status_code == 200
     first, second = api.add_execution(), api.add_execution()
-    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
+    dispatch(api.context, api.app.extensions["pushmill"].queues)
     assert api.execution(second.uuid).runner_id is None
     api.call(f"executions/{first.uuid}/claim", {"attempt": 1})
     api.call(f"executions/{first.uuid}/final", {"attempt": 1, "state": "complete"})
@@ -335,10 +339,10 @@ def test_an_execution_whose_runner_fell_silent_before_the_container_waits_again(
     execution, attempt = api.started()
     api.log(execution, b"old\n", 0, attempt, stream="status")
     expire(api, execution)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert (api.execution(execution).state, api.execution(execution).runner_id) == (State.QUEUED, None)
     assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 409
-    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
+    dispatch(api.context, api.app.extensions["pushmill"].queues)
     assert api.execution(execution).runner_id is None, "placed on a runner that is silent"
     assert api.call("heartbeat", {"slots": 10, "info": {}}).status_code == 200
     body = {"attempt": attempt + 1}
@@ -351,16 +355,16 @@ def test_an_execution_that_somebody_stopped_does_not_go_back_to_the_queue(api: A
     execution, _ = api.started()
     api.post(f"executions/{execution}/stop/")
     expire(api, execution)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert api.execution(execution).state is State.STOPPED
 
 
 def silent_for(api: ApiServer, execution: str, seconds: float) -> None:
-    expire(api, execution, clock.text(datetime.now(UTC) - timedelta(seconds=seconds - lifecycle.LEASE_S)))
+    expire(api, execution, clock.format_moment(datetime.now(UTC) - timedelta(seconds=seconds - lifecycle.LEASE_S)))
 
 
 def with_container(api: ApiServer, **columns: Any) -> tuple[str, int]:
-    """A started execution whose container runs."""
+    """Add a started execution whose container runs."""
     execution, attempt = api.started()
     api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
     if columns:
@@ -377,11 +381,11 @@ def outcome(api: ApiServer, execution: str) -> tuple[str, str | None]:
 def test_a_container_without_contact_is_waited_for_until_the_configured_time(api: ApiServer) -> None:
     execution, attempt = with_container(api)
     silent_for(api, execution, SILENCE_S - 60)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("started", None)
     assert api.call(f"executions/{execution}/heartbeat", {"attempt": attempt}).status_code == 200
     silent_for(api, execution, SILENCE_S + 1)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("error", "runner_lost")
     late = {"attempt": attempt, "state": "error", "failure_reason": "command_failed", "exit_code": 1}
     assert api.call(f"executions/{execution}/final", late).status_code == 409
@@ -399,10 +403,10 @@ def test_one_that_was_stopped_and_then_falls_silent_is_given_up_after_a_minute(a
     execution, _ = with_container(api)
     api.post(f"executions/{execution}/stop/")
     silent_for(api, execution, lifecycle.SILENT_S - 5)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("stopping", None)
     silent_for(api, execution, lifecycle.SILENT_S + 1)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("error", "runner_lost")
 
 
@@ -416,6 +420,23 @@ def test_a_runner_that_returns_without_a_container_of_its_loses_it_at_once(api: 
     assert outcome(api, kept) == ("started", None)
 
 
+def test_a_server_that_was_down_lets_runners_return_before_it_gives_up_their_executions(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execution, _ = with_container(api)
+    silent_for(api, execution, SILENCE_S + 1)
+    sweeper = sweep.Sweeper(api.config, api.context.vault, api.app.extensions["pushmill"].queues)
+    try:
+        monkeypatch.setattr(sweep, "RETURN_S", 3600.0)  # on a busy machine a sweep may take long
+        sweeper.sweep()
+        assert outcome(api, execution) == ("started", None)
+        monkeypatch.setattr(sweep, "RETURN_S", 0.0)
+        sweeper.sweep()
+        assert outcome(api, execution) == ("error", "runner_lost")
+    finally:
+        sweeper.close()
+
+
 def test_what_a_runner_claimed_after_it_looked_is_not_taken_for_lost(api: ApiServer) -> None:
     execution, _ = api.started()
     api.call("heartbeat", {"slots": 10, "info": {}, "executions": []})
@@ -425,12 +446,12 @@ def test_what_a_runner_claimed_after_it_looked_is_not_taken_for_lost(api: ApiSer
 def test_a_lost_one_that_says_autorestart_is_run_again_once_as_a_new_execution(api: ApiServer) -> None:
     execution, _ = with_container(api, autorestart=True)
     silent_for(api, execution, lifecycle.SILENT_S + 1)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("error", "runner_lost")
     for _ in range(2):
         reruns.restart_lost(api.context)
     before = api.execution(execution)
-    (again,) = executions.retried_by(api.db, before.id)
+    (again,) = executions.list_reruns(api.db, before.id)
     assert (again.state, again.commands, again.inputs) == (State.CREATED, before.commands, before.inputs)
     assert (again.counter, again.retry_of, again.autorestart) == (before.counter + 1, before.id, True)
     assert f"Restarts #{before.counter}" in said(api, again.uuid, "status")
@@ -438,12 +459,12 @@ def test_a_lost_one_that_says_autorestart_is_run_again_once_as_a_new_execution(a
 
 def test_a_lost_one_that_somebody_wanted_to_stop_is_not_run_again(api: ApiServer) -> None:
     execution, _ = with_container(api, autorestart=True)
-    lifecycle.request_stop(api.db, api.config.logs_dir, execution, "ada")
+    lifecycle.request_stop(api.context, execution, "ada")
     silent_for(api, execution, lifecycle.SILENT_S + 1)
-    lifecycle.recover(api.db, api.config.logs_dir, SILENCE_S)
+    lifecycle.recover(api.context)
     assert outcome(api, execution) == ("error", "runner_lost")
     reruns.restart_lost(api.context)
-    assert executions.retried_by(api.db, api.execution(execution).id) == []
+    assert executions.list_reruns(api.db, api.execution(execution).id) == []
 
 
 def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
@@ -451,7 +472,7 @@ def test_a_chain_of_restarts_ends(api: ApiServer) -> None:
     with transaction(api.db):
         executions.update(api.db, api.execution(execution), autorestart=True, container_id="abc")
     for _ in range(reruns.MAX_RESTARTS + 3):
-        for found in executions.in_states(api.db, State.STARTED, State.CREATED, State.QUEUED):
+        for found in executions.list_in_states(api.db, State.STARTED, State.CREATED, State.QUEUED):
             with transaction(api.db):
                 sql = (
                     "UPDATE execution SET state = 'error', failure_reason = 'runner_lost', ended_at = 'x' WHERE id = ?"
@@ -466,11 +487,11 @@ def test_a_runner_that_comes_back_during_the_look_at_leases_keeps_its_execution(
     """The sweep reads first and acts later; what it acts on is what is true then."""
     execution, attempt = api.started()
     expire(api, execution)
-    stale = executions.in_states(api.db, State.STARTED)
+    stale = executions.list_in_states(api.db, State.STARTED)
     api.call(f"executions/{execution}/container", {"attempt": attempt, "container_id": "abc"})
     api.call(f"executions/{execution}/heartbeat", {"attempt": attempt})
     with transaction(api.db):
-        lifecycle._recover(api.db, api.config.logs_dir, executions.get(api.db, stale[0].id), SILENCE_S)
+        lifecycle._recover(api.context, executions.get(api.db, stale[0].id), SILENCE_S)
     assert api.execution(execution).state is State.STARTED
 
 
@@ -514,7 +535,7 @@ def test_the_unfinished_lines_of_a_runner_that_is_lost_are_kept(api: ApiServer) 
     for stream, start, text in (("stdout", 6, "half\nof"), ("stderr", 0, "x" * 10_000)):
         body = {"attempt": attempt, "stream": stream, "start": start, "text": text}
         assert api.call(f"executions/{execution}/preview", body).status_code == 200
-    lifecycle.lose(api.db, api.config.logs_dir, api.execution(execution), "it is gone")
+    lifecycle.lose(api.context, api.execution(execution), "it is gone")
     assert said(api, execution, "stdout") == ["whole", "half of"]
     assert said(api, execution, "stderr") == ["x" * 4096]
     assert said(api, execution)[-1] == "it is gone"

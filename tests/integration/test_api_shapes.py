@@ -1,4 +1,4 @@
-"""The fields that the `vh` client reads are there, in every object that it reads them from."""
+"""The objects of the API have the fields that the client `vh` reads."""
 
 from __future__ import annotations
 

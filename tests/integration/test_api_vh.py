@@ -166,7 +166,7 @@ def test_tasks_and_pipelines_are_stopped_by_number_latest_and_all(api: ApiServer
 
 def test_executions_of_a_task_and_a_pipeline_are_shown(api: ApiServer, linked: Vh) -> None:
     pipeline = api.add_pipeline(("a", "task"))
-    (node,) = pipelines.nodes(api.db, pipeline.id)
+    (node,) = pipelines.list_nodes(api.db, pipeline.id)
     task = api.add_task(pipeline_node_id=node.id)
     api.add_execution(task_id=task.id, trial=0, pipeline_node_id=node.id)
     assert task.uuid in linked("exec", "info", "1")

@@ -1,4 +1,4 @@
-"""The pages that show what waits for approval, and the form that approves it."""
+"""The pages that show pending approvals, and the form that approves."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def head(hub: Hub, message: str = "of a stranger", number: int = 7) -> str:
 
 
 def ask(hub: Hub, sha: str, action: str = "opened", **more: Any) -> None:
-    """A pull request of a fork."""
+    """Open a pull request of a fork."""
     request = Request(sha=sha, **({"fork": "mallory/model", "author": "mallory"} | more))
     event, said = GitHub().pull_request(request, action)
     assert hub.deliver(said, f"{action}-{sha}-{request.number}", event).status_code == 202
@@ -148,7 +148,7 @@ def test_only_a_logged_in_person_with_the_forms_own_token_approves(hub: Hub) -> 
     with transaction(hub.api.db):
         member = users.add(hub.api.db, "grace", is_admin=False)
         users.add_token(hub.api.db, member.id, "pm_grace", "test")
-        members.set_role(hub.api.db, projects.by_name(hub.api.db, "model").id, member.id, Role.WRITER)
+        members.set_role(hub.api.db, projects.get_by_name(hub.api.db, "model").id, member.id, Role.WRITER)
     grace = Person(hub.api)
     grace.log_in("grace", "pm_grace")
     assert grace.post(path, "/p/model/settings/").status_code == 303

@@ -1,4 +1,4 @@
-"""Directories that cannot be removed or adopted never keep a slot from serving other executions."""
+"""Directories that cannot be removed or adopted do not keep a slot from serving other executions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_1500_nested_directories_are_removed_with_their_execution(server: Runner
     assert recorded.lines() == ["nested"]
     assert recorded.final["state"] == "complete"
     assert os.listdir(host.executions) == []
-    assert quarantine.problems(host.directory) == []
+    assert quarantine.list_problems(host.directory) == []
 
 
 def test_1500_nested_directories_that_a_killed_keeper_left_do_not_keep_the_next_slot(
@@ -93,13 +93,13 @@ def test_what_resists_is_moved_aside_reported_and_removed_when_it_can_be(
     unremovable.append(kept / "outputs" / "mounted")
     assert kept.name.startswith(f"{directory.name}.")
     assert not (kept / "outputs" / "plain").exists()
-    [problem] = quarantine.problems(host.directory)
+    [problem] = quarantine.list_problems(host.directory)
     assert problem.startswith("1 directory of executions could not be removed: ")
     clean(host)
     assert kept.exists()
     subprocess.run(["umount", str(unremovable.pop())], check=True)
     clean(host)
-    assert quarantine.problems(host.directory) == []
+    assert quarantine.list_problems(host.directory) == []
 
 
 @pytest.mark.root
@@ -112,7 +112,7 @@ def test_the_quarantine_has_a_bound(host: Host, unremovable: list[Path], monkeyp
     [kept] = (host.directory / "quarantine").iterdir()
     unremovable.append(kept / "m")
     assert os.listdir(host.executions) == ["b"]
-    assert quarantine.problems(host.directory)[0].endswith("; no more fit there")
+    assert quarantine.list_problems(host.directory)[0].endswith("; no more fit there")
 
 
 def test_an_execution_that_cannot_be_adopted_is_moved_aside_and_the_others_are_served(
@@ -128,9 +128,9 @@ def test_an_execution_that_cannot_be_adopted_is_moved_aside_and_the_others_are_s
     assert os.listdir(host.executions) == []
     assert docker("ps", "--quiet", "--filter", f"label=pushmill.execution={broken.spec.uuid}") == ""
     assert "TypeError" in caplog.text
-    assert quarantine.problems(host.directory)
+    assert quarantine.list_problems(host.directory)
     clean(host)
-    assert quarantine.problems(host.directory) == []
+    assert quarantine.list_problems(host.directory) == []
 
 
 def test_an_execution_that_cannot_be_adopted_is_not_run_a_second_time(server: RunnerServer, host: Host) -> None:

@@ -14,7 +14,7 @@ from site_client import Person
 
 from core.model import EventKind, Execution, PullRequestEvent, PushEvent
 from web.config.steps.resolve import resolve
-from web.http.badges import COLOURS, svg
+from web.http.badges import COLOURS, render_svg
 from web.services import launch
 from web.services.presentation import badges
 from web.services.presentation.badges import merge_badges
@@ -33,8 +33,8 @@ def pushed(
     kind: EventKind = EventKind.PUSH,
     pull_request_id: int | None = None,
 ) -> Execution:
-    """One execution of a push to a branch."""
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    """Add an execution of a push to a branch."""
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     ref = ref or f"refs/heads/{branch}"
     event = PushEvent(kind=kind, ref=ref, before=before, after=api.commit.identifier, identity=f"{ref} {before}")
     with transaction(api.db):
@@ -97,7 +97,7 @@ def test_what_is_unknown_is_an_image_too(api: ApiServer, path: str) -> None:
 def test_a_commit_that_its_pull_request_ran_before_the_push_was_told_is_shown(api: ApiServer) -> None:
     end(api, pushed(api, "feature"), "complete")
     execute(api.db, "UPDATE push SET commit_id = NULL")  # it was another commit
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     head = PullRequestEvent(
         number=7, sha=api.commit.identifier, title="", author="", url="", head_branch="feature", base_branch="main",
         from_fork=False,
@@ -146,7 +146,7 @@ def test_it_carries_no_cookie_and_no_script(api: ApiServer) -> None:
 
 
 def test_names_are_escaped_and_cut() -> None:
-    image = svg("<script>\"'&\u202e\x00\ufffe\uffff" + "x" * 100, "passing", COLOURS["passing"])
+    image = render_svg("<script>\"'&\u202e\x00\ufffe\uffff" + "x" * 100, "passing", COLOURS["passing"])
     ET.fromstring(image)
     assert "<script>" not in image
     assert len(words(image)) <= 64 + len(": passing")
@@ -235,8 +235,8 @@ def test_a_private_badge_shows_nothing_without_its_token_and_not_even_that_there
     execution = pushed(api)
     printed(api, execution, accuracy=0.75)
     end(api, execution, "complete")
-    token = badges.badge_token(api.app.extensions["pushmill"].vault, api.demo)
-    other = badges.badge_token(api.app.extensions["pushmill"].vault, api.project("other"))
+    token = badges.compute_token(api.app.extensions["pushmill"].vault, api.demo)
+    other = badges.compute_token(api.app.extensions["pushmill"].vault, api.project("other"))
     with transaction(api.db):
         projects.set_badge_public(api.db, api.demo.id, False)
     for given in ("", f"&token={other}", f"&token={token[:-1]}", f"&token={token}x", "&token=%ff%00"):
@@ -253,13 +253,12 @@ def test_a_private_badge_shows_nothing_without_its_token_and_not_even_that_there
 def test_a_private_and_an_unknown_project_take_the_same_steps(api: ApiServer) -> None:
     with transaction(api.db):
         projects.set_badge_public(api.db, api.demo.id, False)
-    vault = api.app.extensions["pushmill"].vault
 
     def steps(question: badges.BadgeQuery) -> list[str]:
         """The statements that an answer takes, without their values."""
         found: list[str] = []
         api.db.conn.set_trace_callback(found.append)
-        badges.badge_for(api.db, vault, question)
+        badges.make_badge(api.context, question)
         api.db.conn.set_trace_callback(None)
         return [re.sub(r"(= |IN \()('[^']*'|[0-9]+)", r"\1?", statement) for statement in found]
 
@@ -280,13 +279,13 @@ def test_a_new_project_has_a_private_badge(api: ApiServer, forge: str) -> None:
     person = Person(api)
     person.log_in()
     assert (
-        f"/badge/model.svg?token={badges.badge_token(api.context.vault, made)}"
+        f"/badge/model.svg?token={badges.compute_token(api.context.vault, made)}"
         in person.get("/p/model/settings/badge/").text
     )
 
 
 def markdown(page: str) -> tuple[str, str]:
-    """What the settings page offers to copy: the text for those who see no image, and the address."""
+    """Return the alternative text and the address in the Markdown that the settings page offers."""
     found = re.search(
         r"\[!\[(.*)\]\((http://localhost/badge/[^ ()]+)\)\]\(http://localhost/p/demo/\)", html.unescape(page)
     )

@@ -1,4 +1,4 @@
-"""What badges show of tasks and pipelines: their own state, and no trial's metric."""
+"""Badges of tasks and pipelines show their own states, and no metric of a single trial."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.states import FailureReason, State
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuery
 from web.store import projects, pull_requests, pushes
-from web.store.db import execute, row, transaction
+from web.store.db import execute, fetch_row, transaction
 from web.store.pushes import NewPush, PushOutcome
 
 
@@ -21,10 +21,10 @@ def only(
     api: ApiServer, *, branch: str = "main", kind: EventKind = EventKind.PUSH, request: int | None = None
 ) -> Groups:
     """A push by which nothing runs yet."""
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     ref = f"refs/pull/{request}/head" if request else f"refs/heads/{branch}"
     with transaction(api.db):
-        found = row(api.db, "SELECT COUNT(*) AS n FROM push")
+        found = fetch_row(api.db, "SELECT COUNT(*) AS n FROM push")
         assert found is not None
         event = PushEvent(kind=kind, ref=ref, before="0" * 40, after=api.commit.identifier, identity=str(found["n"]))
         push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event, pull_request_id=request))
@@ -149,7 +149,7 @@ def test_a_pipelines_metric_is_that_of_its_newest_execution_that_has_it(api: Api
 
 
 def test_groups_that_its_pull_request_ran_are_those_of_a_push_of_the_same_commit(api: ApiServer) -> None:
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     head = PullRequestEvent(
         number=7, sha=api.commit.identifier, title="", author="", url="", head_branch="main", base_branch="x",
         from_fork=False,
@@ -213,6 +213,6 @@ def work(api: ApiServer, question: BadgeQuery) -> int:
     """What the database does to answer, in hundreds of its steps."""
     done = []
     api.db.conn.set_progress_handler(lambda: done.append(1), 100)
-    badges.badge_for(api.db, api.app.extensions["pushmill"].vault, question)
+    badges.make_badge(api.context, question)
     api.db.conn.set_progress_handler(None, 0)
     return len(done)

@@ -1,4 +1,4 @@
-"""Tasks that learn from their executions: in batches, without repeats, and from nothing that is no number."""
+"""Bayesian tasks learn in batches, without repeats, and ignore values that are not numbers."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def ended(place: int, parameters: dict[str, Any], number: float | None, state: S
 
 
 def parameters_of(values: dict[str, Any]) -> dict[str, Any]:
-    """As they stand in an execution: with the types that the step declares."""
+    """Return parameters as an execution stores them: with the types that the step declares."""
     return values | ({"steps": str(values["steps"])} if "steps" in values else {})
 
 

@@ -1,4 +1,4 @@
-"""The streams of pages with lists: each change is told to the pages that show it, whichever process makes it."""
+"""The streams of pages with lists report each change to the pages that show it, whichever process makes it."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def following(url: str, path: str, secret: str) -> Iterator[Iterator[str]]:
 
 
 def address(api: ApiServer, page: str, secret: str = "") -> str:
-    """The stream that a page names."""
+    """Return the address of the stream that a page names."""
     answer = api.client.get(page, headers={"Authorization": f"Token {secret or api.token}"})
     (found,) = [part for part in answer.text.split('"') if "/changes?" in part]
     return found.replace("&amp;", "&")
 
 
 def deliver(api: ApiServer) -> None:
-    repository = projects.repositories(api.db, api.demo.id)[0].id
+    repository = projects.list_repositories(api.db, api.demo.id)[0].id
     deliveries.store(api.db, Received(repository, "plain", "push", body=b"{}"), "1")
 
 
@@ -68,7 +68,7 @@ def measure(api: ApiServer) -> None:
 
 
 def silence(api: ApiServer) -> None:
-    runner = runners.by_name(api.db, "one")
+    runner = runners.find_by_name(api.db, "one")
     assert runner is not None
     runners.presume_silent(api.db, runner.id, 60)
 
@@ -110,7 +110,7 @@ def test_a_page_of_a_project_hears_nothing_of_others(site: tuple[ApiServer, str]
     api, url = site
     other = api.project("other")
     commit = api.add_commit(other, "5" * 40)
-    watch: changes.Watch = api.app.extensions[changes.WATCH]
+    watch: changes.ChangeWatch = api.app.extensions[changes.WATCH]
     with following(url, address(api, "/p/demo/"), api.token) as kinds:
         (follower,) = watch.followers
         assert follower.shown == {f"{topic} {api.demo.id}" for topic in ("runs", "values", "pushes")}
@@ -129,8 +129,8 @@ def test_the_first_page_of_a_user_hears_of_visible_projects_only(site: tuple[Api
     commit = api.add_commit(other, "5" * 40)
     grace = identities.add_user(api.db, "grace", is_admin=False)
     members.set_role(api.db, api.demo.id, grace.id, Role.READER)
-    secret = identities.new_token(api.db, "grace", [Scope.READ]).secret
-    watch: changes.Watch = api.app.extensions[changes.WATCH]
+    secret = identities.create_token(api.db, "grace", [Scope.READ]).secret
+    watch: changes.ChangeWatch = api.app.extensions[changes.WATCH]
     with following(url, address(api, "/", secret), secret):
         (follower,) = watch.followers
         assert f"runs {api.demo.id}" in follower.shown
@@ -148,7 +148,7 @@ def test_a_stream_ends_with_the_role_that_allowed_it(
     api, url = site
     grace = identities.add_user(api.db, "grace", is_admin=False)
     members.set_role(api.db, api.demo.id, grace.id, Role.READER)
-    secret = identities.new_token(api.db, "grace", [Scope.READ]).secret
+    secret = identities.create_token(api.db, "grace", [Scope.READ]).secret
     with following(url, address(api, "/p/demo/", secret), secret) as kinds:
         identities.set_role(api.db, api.demo, "grace", None)
         assert set(kinds) <= {"beat", "changed"}  # until the server ends it
@@ -191,7 +191,7 @@ def test_a_stream_of_what_there_is_not_is_refused(site: tuple[ApiServer, str], q
 
 def test_all_followers_share_one_look(site: tuple[ApiServer, str], monkeypatch: pytest.MonkeyPatch) -> None:
     api, url = site
-    watch: changes.Watch = api.app.extensions[changes.WATCH]
+    watch: changes.ChangeWatch = api.app.extensions[changes.WATCH]
     look, active, most = watch.look, threading.Semaphore(1), []
 
     def counted(db: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a runner removes by itself, and what it never touches."""
+"""What the cleanup of a runner removes, and what it never touches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from runner_host import BUSYBOX, COMMIT, IMAGE, docker, execute, executing, exec
 from runner_server import RunnerServer
 
 from core.config import Seconds, Size
-from core.locks import held
+from core.locks import hold
 from runner import checkout
 from runner.cleanup import clean
 from runner.containers import images
@@ -51,7 +51,7 @@ def made(name: str, *arguments: str) -> str:
 
 @pytest.fixture
 def names() -> Iterator[list[str]]:
-    """Containers of these names are gone afterwards."""
+    """A list of names; containers with these names are removed afterwards."""
     names: list[str] = []
     yield names
     for name in names:
@@ -98,7 +98,7 @@ def test_volumes_that_somebody_separated_from_their_container_are_removed_and_no
 
 def test_one_process_cleans_up_at_a_time(host: Host) -> None:
     path = tree(host, "b", 30)
-    with held(host.directory / "cleanup.lock"):
+    with hold(host.directory / "cleanup.lock"):
         clean(host)
         assert path.exists()
     clean(host)
@@ -191,8 +191,8 @@ def use_again_and_again(directory: str, url: str, sha: str, rounds: int, results
     for _ in range(rounds):
         mine = Path(directory, "executions", str(uuid.uuid4()))
         mine.mkdir(parents=True)
-        path = checkout.tree_of(cache, "demo", sha)
-        checkout.use(cache, path, mine / "tree")
+        path = checkout.get_tree_path(cache, "demo", sha)
+        checkout.mark_used(cache, path, mine / "tree")
         found += path.exists()
         checkout.prepare(cache, url, TOKEN, "demo", sha)
         looks = [(path / "a").exists() and (path / "d/b").exists() for _ in range(200)]
@@ -225,7 +225,7 @@ def test_executions_that_start_while_the_cache_is_emptied_keep_their_tree(host: 
 def test_half_trees_go_when_nobody_writes_them(host: Host) -> None:
     half = host.cache / "trees" / "demo" / ".new-x"
     (half / "d").mkdir(parents=True)
-    with held(checkout.repository_lock_of(host.cache, "demo"), shared=True):
+    with hold(checkout.get_repository_lock_path(host.cache, "demo"), shared=True):
         clean(host)
         assert half.exists()
     clean(host)
@@ -235,7 +235,7 @@ def test_half_trees_go_when_nobody_writes_them(host: Host) -> None:
 
 def test_a_repository_stays_while_somebody_fetches_into_it(host: Host) -> None:
     path = repository(host, "demo", 30)
-    with held(checkout.repository_lock_of(host.cache, "demo"), shared=True):
+    with hold(checkout.get_repository_lock_path(host.cache, "demo"), shared=True):
         clean(host)
         assert path.exists()
     clean(host)

@@ -1,4 +1,4 @@
-"""User and password of a clone URL: split from it, stored encrypted, used for fetching and shown nowhere."""
+"""User and password of a clone URL are stored separately and encrypted, used for fetching, and never shown."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def url(server: GitServer, login: str = f"ada:{TYPED}@") -> str:
 
 
 def repository(pushes: PushServer) -> Repository:
-    return projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
+    return projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
 
 
 def on_disk(pushes: PushServer, *secrets: str) -> str:
@@ -102,9 +102,9 @@ def test_those_that_an_older_version_stored_in_the_url_are_split_at_the_start(
         setup.prepare(pushes.config)
         assert repository(pushes).url == url(gogs, "")
         assert repository(pushes).fetch_problem == "it said …"
-        assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("ada", PASSWORD)
+        assert git_logins.load_login(pushes.context, repository(pushes).id) == ("ada", PASSWORD)
         assert on_disk(pushes, TYPED, PASSWORD) == ""
-    urls = [item.url for item in projects.fetched_from_elsewhere(pushes.db)]
+    urls = [item.url for item in projects.list_remote_repositories(pushes.db)]
     assert urls[1:] == ["git@git.example.org:ada/other.git", "https://git.example.org/ada/a@b.git"]
     assert "refs/heads/main" in remotes.list_refs(pushes.context, repository(pushes))
 
@@ -117,10 +117,10 @@ def test_a_start_that_ends_while_it_splits_leaves_all_as_it_was(pushes: PushServ
     pushes.db.execute(fault)
     with pytest.raises(sqlite3.IntegrityError):
         setup.prepare(pushes.config)
-    assert {item.url for item in projects.fetched_from_elsewhere(pushes.db)} == {url(gogs)}
+    assert {item.url for item in projects.list_remote_repositories(pushes.db)} == {url(gogs)}
     pushes.db.execute("DROP TRIGGER fault")
     setup.prepare(pushes.config)
-    assert {item.url for item in projects.fetched_from_elsewhere(pushes.db)} == {url(gogs, "")}
+    assert {item.url for item in projects.list_remote_repositories(pushes.db)} == {url(gogs, "")}
 
 
 def test_another_url_replaces_them(pushes: PushServer, gogs: GitServer) -> None:
@@ -129,15 +129,15 @@ def test_another_url_replaces_them(pushes: PushServer, gogs: GitServer) -> None:
     assert "The user and password of the old URL are deleted" in said
     assert not repository(pushes).has_login
     pushmill(pushes, "set-url", "model", url(gogs, f"bob:{TYPED}@"))
-    assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("bob", PASSWORD)
+    assert git_logins.load_login(pushes.context, repository(pushes).id) == ("bob", PASSWORD)
 
 
 def test_a_url_is_read_from_a_pipe(pushes: PushServer, gogs: GitServer) -> None:
     added = pushmill(pushes, "add", "model", "--repo", "-", "--forge", "gogs", stdin=f"{url(gogs)}\n")
     assert added.returncode == 0, added.stderr
-    assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("ada", PASSWORD)
+    assert git_logins.load_login(pushes.context, repository(pushes).id) == ("ada", PASSWORD)
     assert pushmill(pushes, "set-url", "model", "-", stdin=url(gogs, f"bob:{TYPED}@")).returncode == 0
-    assert git_logins.of(pushes.db, pushes.vault, repository(pushes).id) == ("bob", PASSWORD)
+    assert git_logins.load_login(pushes.context, repository(pushes).id) == ("bob", PASSWORD)
 
 
 @pytest.mark.parametrize(

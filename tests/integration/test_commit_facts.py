@@ -1,4 +1,4 @@
-"""What the page of a commit takes from its repository, and from the executions of its parent."""
+"""The facts that the page of a commit reads from its repository, and from executions of its parent."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ BROKEN = "- step:\n    name: a\n    image: b\n    comand: c\n"
 
 
 def made(api: ApiServer) -> MadeRepository:
-    (repository,) = projects.repositories(api.db, api.demo.id)
-    return MadeRepository(hosting.repository_path(api.config, repository))
+    (repository,) = projects.list_repositories(api.db, api.demo.id)
+    return MadeRepository(hosting.get_repository_path(api.config, repository))
 
 
 def ran(api: ApiServer, sha: str, accuracy: float) -> int:
@@ -72,8 +72,8 @@ def test_what_is_wrong_stands_in_the_file(api: ApiServer) -> None:
     ],
 )
 def test_a_commit_leads_to_its_page_on_the_git_host(api: ApiServer, forge: str, url: str | None, page: str) -> None:
-    (repository,) = projects.repositories(api.db, api.demo.id)
-    facts = commit_facts.commit_facts(api.context, replace(repository, forge=forge, url=url), api.commit)
+    (repository,) = projects.list_repositories(api.db, api.demo.id)
+    facts = commit_facts.collect_facts(api.context, replace(repository, forge=forge, url=url), api.commit)
     assert facts.page == (page and page + api.commit.sha)
     assert (facts.parent, facts.diff, facts.source) == ("", None, None)
 

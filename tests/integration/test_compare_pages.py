@@ -1,4 +1,4 @@
-"""Executions side by side, and what is done to several that are chosen in the table."""
+"""Comparison of executions, and actions on executions that are chosen in the table."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from test_pages import EVIL, Live
 
 from core.model import Execution
 from core.states import State
+from web.config.overrides import MAX_TAGS, TAG_CHARS
 from web.http.pages import compare
-from web.services.executions.tags import CHARACTERS, MOST
 from web.services.presentation import previews
 from web.store import audit, data, executions, metadata
 from web.store.db import execute, transaction
@@ -39,7 +39,7 @@ def ran(api: ApiServer, *values: dict[str, object], **parameters: object) -> Exe
 
 
 def cells(page: str, name: str) -> list[str]:
-    """The values of a line of the tables, the baseline first, with their differences."""
+    """Return the values of a line of the tables with their differences, the baseline first."""
     (row,) = re.findall(rf'<tr><th scope="row" class="first">{name} .*?</tr>', page, re.DOTALL)
     found = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
     return [" ".join(re.sub("<[^>]+>", " ", cell).split()) for cell in found]
@@ -76,7 +76,7 @@ def test_images_of_the_same_name_stand_side_by_side(api: ApiServer, person: Pers
     for execution in (first, second, third):
         wrote(api, execution, "model.pt")
         wrote(api, execution, "large.png", previews.THUMBNAIL_BYTES + 1)
-    purged = data.by_uuid(api.db, wrote(api, third, "maps/Plot.PNG"))
+    purged = data.get_by_uuid(api.db, wrote(api, third, "maps/Plot.PNG"))
     with transaction(api.db):
         data.set_purged(api.db, purged)
     images = person.get("/p/demo/compare/?e=3&e=2&e=1").text.partition('id="h-images"')[2]
@@ -101,6 +101,23 @@ def test_the_numbers_of_a_chart_are_fetched(api: ApiServer, person: Person) -> N
     assert person.get(html.unescape(address)).json == {"1": [[0, 0.5], [1, 0.25]]}
     assert person.get("/p/demo/compare/series?e=1&key=none").json == {}
     assert person.get("/p/demo/compare/series?key=loss").json == {}
+
+
+def test_charts_are_over_the_counter_that_all_executions_have_or_the_axis_asked_for(
+    api: ApiServer, person: Person
+) -> None:
+    ran(api, {"epoch": 0}, {"loss": 0.5}, {"epoch": 10}, {"epoch": 20, "loss": 0.25}, {"loss": 0.2})
+    ran(api, {"epoch": 3, "loss": 1}, {"epoch": 6, "loss": 0.75})
+    page = person.get("/p/demo/compare/?e=1&e=2").text
+    assert '<span class="muted">by epoch</span>' in page
+    (address,) = re.findall('data-series="(.*?)"', page)
+    assert person.get(html.unescape(address)).json == {"1": [[5, 0.5], [20, 0.25]], "2": [[3, 1], [6, 0.75]]}
+    ran(api, {"step": 3, "loss": 1}, {"step": 6, "loss": 0.75})
+    assert '<span class="muted">by index</span>' in person.get("/p/demo/compare/?e=1&e=2&e=3").text
+    page = person.get("/p/demo/compare/?e=1&e=2&axis=time").text
+    assert '<option value="time" selected>time (s)</option>' in page
+    (address,) = re.findall('data-series="(.*?)"', page)
+    assert [value for _, value in person.get(html.unescape(address)).json["1"]] == [0.5, 0.25, 0.2]
 
 
 def test_a_comparison_is_bounded_and_says_what_it_leaves_out(api: ApiServer, person: Person) -> None:
@@ -177,9 +194,9 @@ def test_chosen_executions_are_tagged_and_untagged_all_or_none(api: ApiServer, p
     assert tags() == [("best", "paper"), ("old", "best", "paper")]
     assert post(person, "tag?remove=1", both, tags="old, paper") == 303
     assert tags() == [("best",), ("best",)]
-    executions.set_tags(api.db, other, [f"t{number}" for number in range(MOST)])
+    executions.set_tags(api.db, other, [f"t{number}" for number in range(MAX_TAGS)])
     assert post(person, "tag", both, tags="more") == 400
-    assert post(person, "tag", both, tags="x" * (CHARACTERS + 1)) == 400
+    assert post(person, "tag", both, tags="x" * (TAG_CHARS + 1)) == 400
     assert post(person, "tag", both, tags="a\u202eb") == 400
     assert tags()[0] == ("best",)
     assert post(person, "tag", both[:1], tags="") == 303

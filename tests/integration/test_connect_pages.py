@@ -1,4 +1,4 @@
-"""Connecting a repository on the pages: each step with its errors, its rights, and without showing a secret again."""
+"""Connecting a repository on the pages: errors and rights of each step, and that no stored secret is shown."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def admin(api: ApiServer) -> Person:
 
 
 def checked(api: ApiServer, person: Person, name: str) -> Checked:
-    """The result of the checks, pressed on the page."""
+    """Start the checks on the page, and return their result."""
     assert person.post(f"/p/{name}/connect/checks", "/runners/").status_code == 303
     checks = api.app.extensions["pushmill"].checks
-    number = projects.by_name(api.db, name).id
+    number = projects.get_by_name(api.db, name).id
     wait_for(lambda: checks.newest(number).done, LONG)
     found: Checked = checks.newest(number)
     return found
@@ -86,7 +86,7 @@ def test_a_repository_is_connected_step_by_step(
         admin.get(f"/p/model/{place}").text
         for place in ("connect/", "connect/access/", "connect/webhook/", "settings/")
     )
-    assert members.role(api.db, api.admin.id, projects.by_name(api.db, "model").id) is Role.OWNER
+    assert members.find_role(api.db, api.admin.id, projects.get_by_name(api.db, "model").id) is Role.OWNER
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_refused_url_or_name_stands_at_its_field_with_what_was_typed(
     assert 'class="field-error"' in answer.text
     assert f'value="{kept}"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
-    assert [found.name for found in projects.listing(api.db)] == ["demo"]
+    assert [found.name for found in projects.list_projects(api.db)] == ["demo"]
 
 
 def test_a_key_is_shown_for_ssh_and_user_and_password_never_again(api: ApiServer, admin: Person) -> None:
@@ -120,33 +120,33 @@ def test_a_key_is_shown_for_ssh_and_user_and_password_never_again(api: ApiServer
     assert "ssh-ed25519 " in page
     assert "https://gitlab.com/ada/model/-/settings/repository" in page
     admin.post("/connect/", "/runners/", url="https://ada:5ca1ab1e@gogs.example.org/ada/other.git")
-    project = projects.by_name(api.db, "other")
+    project = projects.get_by_name(api.db, "other")
     for step_ in ("", "access/", "webhook/", "checks/"):
         assert "5ca1ab1e" not in admin.get(f"/p/other/connect/{step_}").text
     assert admin.post("/p/other/connect/", "/runners/", url="https://gogs.example.org/ada/other.git", forge="gogs")
-    assert hosting.repository_of(api.db, project).has_login, "a form that changed nothing leaves the login"
+    assert hosting.get_repository(api.db, project).has_login, "a form that changed nothing leaves the login"
     changed = admin.post("/p/other/connect/", "/runners/", url="https://gogs.example.org/ada/renamed.git")
     assert changed.status_code == 303
-    repository = hosting.repository_of(api.db, project)
+    repository = hosting.get_repository(api.db, project)
     assert (repository.url, repository.has_login) == ("https://gogs.example.org/ada/renamed.git", False)
 
 
 def test_a_token_is_sent_to_the_host_of_the_repository_alone(api: ApiServer, admin: Person) -> None:
     admin.post("/connect/", "/runners/", url="https://gitea.example.org/ada/model.git")
-    project = projects.by_name(api.db, "model")
+    project = projects.get_by_name(api.db, "model")
     for url in ("http://169.254.169.254/latest", "https://gitea.example.org.evil/api", "https://[", "file:///etc"):
         refused = admin.post("/p/model/connect/access", "/runners/", token=TOKEN, api_url=url)
         assert refused.status_code == 400
         assert "the API must be on the host of the repository" in refused.text
         assert f'value="{url}"' in refused.text
         assert TOKEN not in refused.text
-    assert not hosting.repository_of(api.db, project).has_token
+    assert not hosting.get_repository(api.db, project).has_token
     assert admin.post("/p/model/connect/access", "/runners/").status_code == 400
     own = "https://gitea.example.org:3000/api/v1"
     assert admin.post("/p/model/connect/access", "/runners/", token=TOKEN, api_url=own).status_code == 303
-    assert hosting.repository_of(api.db, project).api_url == own
+    assert hosting.get_repository(api.db, project).api_url == own
     assert admin.post("/p/model/connect/access", "/runners/", api_url="").status_code == 303
-    repository = hosting.repository_of(api.db, project)
+    repository = hosting.get_repository(api.db, project)
     assert (repository.has_token, repository.api_url) == (True, "")
 
 
@@ -164,12 +164,12 @@ def test_what_the_forge_refuses_stands_at_the_button(api: ApiServer, admin: Pers
 
 def test_a_new_secret_is_shown_once(api: ApiServer, admin: Person) -> None:
     admin.post("/connect/", "/runners/", url="https://git.example.org/ada/model.git")
-    repository = hosting.repository_of(api.db, projects.by_name(api.db, "model"))
+    repository = hosting.get_repository(api.db, projects.get_by_name(api.db, "model"))
     vault = api.app.extensions["pushmill"].vault
-    before = vault.decrypt(projects.secret(api.db, repository.id)).decode()
+    before = vault.decrypt(projects.get_secret(api.db, repository.id)).decode()
     assert before not in admin.get("/p/model/connect/webhook/").text
     shown = admin.post("/p/model/connect/webhook/secret", "/runners/")
-    secret = vault.decrypt(projects.secret(api.db, repository.id)).decode()
+    secret = vault.decrypt(projects.get_secret(api.db, repository.id)).decode()
     assert secret != before
     assert secret in shown.text
     assert "pushmill hook install /path/to/repository.git --project model" in shown.text
@@ -199,9 +199,9 @@ def test_checks_of_a_forge_that_hangs_delay_no_page(api: ApiServer, admin: Perso
     assert "data-running" in page
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page
     checks = api.app.extensions["pushmill"].checks
-    first = checks.newest(projects.by_name(api.db, "model").id)
+    first = checks.newest(projects.get_by_name(api.db, "model").id)
     assert admin.post("/p/model/connect/checks", "/runners/").status_code == 303
-    assert checks.newest(projects.by_name(api.db, "model").id) is first, "it is checked once at a time"
+    assert checks.newest(projects.get_by_name(api.db, "model").id) is first, "it is checked once at a time"
     hanging.set()
     wait_for(lambda: first.done, LONG)
 
@@ -218,12 +218,12 @@ def test_too_many_checks_at_once_are_refused_on_the_page(
 def test_only_admins_choose_urls_and_owners_do_the_rest(api: ApiServer, admin: Person) -> None:
     admin.post("/connect/", "/runners/", url="https://github.com/ada/model.git")
     owner = person_of(api, "grace")
-    grace = users.by_name(api.db, "grace")
+    grace = users.find_by_name(api.db, "grace")
     assert grace is not None
     assert "Connect a repository" not in owner.get("/").text
     assert owner.get("/connect/").status_code == 403
     assert owner.get("/p/model/connect/").status_code == 404
-    members.set_role(api.db, projects.by_name(api.db, "model").id, grace.id, Role.OWNER)
+    members.set_role(api.db, projects.get_by_name(api.db, "model").id, grace.id, Role.OWNER)
     page = owner.get("/p/model/connect/").text
     assert "https://github.com/ada/model.git" in page
     assert 'name="url"' not in page
@@ -231,7 +231,7 @@ def test_only_admins_choose_urls_and_owners_do_the_rest(api: ApiServer, admin: P
     assert 'name="api_url"' not in owner.get("/p/model/connect/access/").text
     stored = owner.post("/p/model/connect/access", "/runners/", token=TOKEN, api_url="https://github.com:8443/api")
     assert stored.status_code == 303
-    assert hosting.repository_of(api.db, projects.by_name(api.db, "model")).api_url == ""
+    assert hosting.get_repository(api.db, projects.get_by_name(api.db, "model")).api_url == ""
     assert owner.get("/p/model/connect/checks/").status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Writers of several processes, and what is written to the database's log."""
+"""Concurrent writers of several processes, and the size of the database's log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from push_server import PushServer
 
 from web.processes.sweep import Sweeper
 from web.store import db as store
-from web.store.db import Database, connect, execute, insert, rows, transaction
+from web.store.db import Database, connect, execute, fetch_rows, insert, transaction
 
 MARK = "0f3c-written-to-the-log-first"
 
@@ -50,7 +50,7 @@ def test_who_writes_waits_for_another_process_and_no_longer(db: Database, path: 
         other.execute("INSERT INTO thing VALUES ('first')")
         other.execute("COMMIT")
         thread.join(10)
-    assert [found["name"] for found in rows(db, "SELECT name FROM thing")] == ["first", "one", "two"]
+    assert [found["name"] for found in fetch_rows(db, "SELECT name FROM thing")] == ["first", "one", "two"]
 
 
 def test_who_waits_too_long_for_another_process_is_told(
@@ -80,7 +80,7 @@ def test_the_sweep_copies_back_what_was_written(pushes: PushServer) -> None:
 def test_a_write_that_belongs_with_others_is_refused_outside_a_transaction(db: Database) -> None:
     with pytest.raises(RuntimeError, match=r"web\.store\.db\.insert is called outside a transaction"):
         insert(db, "thing", {"name": "alone"})
-    assert rows(db, "SELECT * FROM thing") == []
+    assert fetch_rows(db, "SELECT * FROM thing") == []
     with transaction(db):
         insert(db, "thing", {"name": "together"})
-    assert rows(db, "SELECT * FROM thing") == [{"name": "together"}]
+    assert fetch_rows(db, "SELECT * FROM thing") == [{"name": "together"}]

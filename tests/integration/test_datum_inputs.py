@@ -1,4 +1,4 @@
-"""Outputs as inputs: from the real server, by the real client of a runner, over links that break."""
+"""Outputs as inputs: the real server, the runner's real client, and connections that break."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_an_output_on_demand_is_there_since_the_program_could_not_fetch_it(runne
     assert runner.names() == ["a"]
     assert [(file.name, file.size) for file in mixed.files] == [("a", 1), ("b", None)]
     assert (alone.on_demand, alone.input_id) == (True, None)
-    [asked] = relay.input_requests([mixed, alone]).values()
+    [asked] = relay.map_input_requests([mixed, alone]).values()
     assert [file["url"] for file in asked["files"]] == [f"{server.url}/b"]
 
 
@@ -221,7 +221,7 @@ def test_an_empty_output_is_a_file_too(runner: Runner) -> None:
 def test_content_that_is_damaged_or_gone_fails_the_execution_and_is_not_kept(runner: Runner) -> None:
     datum = runner.api.stored("sub/big", BIG)
     runner.reads(datum)
-    stored = data.path(runner.api.config.outputs_dir, datum)
+    stored = data.get_path(runner.api.config.outputs_dir, datum)
     stored.write_bytes(BIG[:-1] + bytes([BIG[-1] ^ 1]))
     assert f'input "x": datum://{datum} is damaged: its sha256 was ' in runner.failure(datum)
     stored.write_bytes(BIG[:1000])

@@ -1,4 +1,4 @@
-"""Which outputs an execution may read, and that who may not is told so before anything runs."""
+"""Which outputs an execution may read; the others are refused before anything runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def claimed(api: ApiServer, *urls: str, **more: Any) -> Any:
 
 
 def brought(api: ApiServer, *, by_a_fork: bool) -> None:
-    """An event that ends at the commit."""
+    """Record a push of the commit, to main or as the head of a pull request of a fork."""
     repository_id, sha = api.commit.repository_id, api.commit.identifier
     request = PullRequestEvent(
         number=7,

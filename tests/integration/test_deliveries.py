@@ -1,4 +1,4 @@
-"""The page for "nothing happens": every delivery with what became of it, the refused ones too, and running one again."""
+"""The page of a delivery: its result and reason, also of refused ones, and processing it again."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Hub:
         return self.post("/hooks/model/github", body, **(given | headers))
 
     def post(self, path: str, body: bytes = b"{}", **headers: str) -> TestResponse:
-        """What is refused has been recorded when this returns."""
+        """Post a delivery, and wait until a refusal is recorded."""
         answer = self.api.client.post(path, data=body, headers=headers, buffered=True)
         self.api.app.extensions[webhooks.EXTENSION].recorder.settle()
         return answer
@@ -71,8 +71,8 @@ class Hub:
         drain(self.api.context, self.server.queues)
 
     def deliveries(self) -> list[Delivery]:
-        """Newest first."""
-        return deliveries.of_project(self.api.db, self.project.id)
+        """Return the deliveries, newest first."""
+        return deliveries.list_deliveries(self.api.db, self.project.id)
 
     def page(self, number: int) -> str:
         answer = self.person.get(f"/p/model/deliveries/{number}/")
@@ -91,7 +91,7 @@ class Hub:
         return str(self.api.client.get("/badge/model.json").json["message"])
 
     def end_all(self, state: str) -> None:
-        """Whatever has not ended ends like that."""
+        """End all unfinished executions in this state."""
         sql = "UPDATE execution SET state = ?, ended_at = created_at WHERE ended_at IS NULL AND project_id = ?"
         execute(self.api.db, sql, (state, self.project.id))
 
@@ -159,11 +159,12 @@ def test_one_that_waits_says_for_what_and_until_when_and_can_be_tried_now(hub: H
     hub.deliver(payload(sha))
     hub.drain()
     (delivery,) = hub.deliveries()
-    execute(hub.api.db, "UPDATE delivery SET retry_at = '2099-01-01T00:00:00.000000Z'")
+    retry_at = clock.add_to_now(600)
+    execute(hub.api.db, "UPDATE delivery SET retry_at = ?", (retry_at,))
     page = hub.page(delivery.id)
     assert delivery.message in html.unescape(page)
     assert str(hub.path) in delivery.message
-    assert "1 failed, next at 2099-01-01 00:00:00 UTC" in page
+    assert f"1 failed, next at {clock.parse(retry_at):%Y-%m-%d %H:%M:%S} UTC" in page
     away.rename(hub.path)
     hub.drain()
     assert hub.steps() == []
@@ -177,12 +178,12 @@ def test_running_it_again_does_not_wait_until_the_remote_is_asked_again(hub: Hub
     sha = hub.push({"valohai.yaml": step("train")})
     hub.deliver(payload(sha))
     hub.drain()
-    (repository,) = projects.repositories(hub.api.db, hub.project.id)
-    projects.set_fetch_problem(hub.api.db, repository.id, "it was away", "2099-01-01T00:00:00.000000Z")
+    (repository,) = projects.list_repositories(hub.api.db, hub.project.id)
+    projects.set_fetch_problem(hub.api.db, repository.id, "it was away", clock.add_to_now(600))
     hub.again(hub.deliveries()[0].id)
     hub.drain()
     assert hub.steps() == ["train"] * 2
-    assert projects.repository(hub.api.db, repository.id).fetch_problem == ""
+    assert projects.get_repository(hub.api.db, repository.id).fetch_problem == ""
 
 
 def test_running_it_again_runs_its_pushes_again_though_they_are_known(hub: Hub) -> None:
@@ -247,7 +248,7 @@ def test_what_never_ran_is_recorded_as_if_it_came_now(hub: Hub) -> None:
         execute(hub.api.db, "UPDATE delivery SET state = 'stored' WHERE again_of IS NOT NULL")
         hub.drain()
     assert hub.steps() == ["train"]
-    (push,) = pushes.pushes_of_delivery(hub.api.db, hub.deliveries()[0].id)
+    (push,) = pushes.list_for_delivery(hub.api.db, hub.deliveries()[0].id)
     assert push.again_of is None
     hub.deliver(payload(sha), delivery="d-2")
     hub.drain()
@@ -267,8 +268,8 @@ def test_an_old_push_that_is_run_again_moves_neither_the_badge_nor_the_branch(hu
     hub.again(older.id)
     hub.drain()
     assert hub.badge() == "failing"
-    repository = projects.repositories(hub.api.db, hub.project.id)[0]
-    assert pushes.last_pushes(hub.api.db, repository.id) == {"refs/heads/main": b}
+    repository = projects.list_repositories(hub.api.db, hub.project.id)[0]
+    assert pushes.map_commits_by_ref(hub.api.db, repository.id) == {"refs/heads/main": b}
     hub.again(newer.id)
     hub.drain()
     assert hub.badge() == "running"
@@ -291,7 +292,7 @@ def test_secrets_are_neither_kept_in_headers_nor_shown(hub: Hub) -> None:
 
 
 def test_the_settings_page_shows_no_password_of_the_repository(hub: Hub) -> None:
-    repository = projects.repositories(hub.api.db, hub.project.id)[0]
+    repository = projects.list_repositories(hub.api.db, hub.project.id)[0]
     projects.set_url(hub.api.db, repository.id, "https://ada:word-1@example.org/x.git")
     page = hub.person.get("/p/model/settings/").text
     assert "https://example.org/x.git" in page
@@ -360,7 +361,7 @@ def test_a_flood_of_refused_deliveries_leaves_few_rows_and_takes_no_other(hub: H
     found = hub.deliveries()
     assert [delivery.state for delivery in found] == ["refused"] * deliveries.REFUSED_PER_MINUTE + ["stored"]
     assert max(len(value) for value in found[0].headers.values()) <= 300
-    repository = projects.repositories(hub.api.db, hub.project.id)[0]
+    repository = projects.list_repositories(hub.api.db, hub.project.id)[0]
     for _ in range(120):
         with transaction(hub.api.db):
             deliveries.refuse(hub.api.db, hub.project.id, Received(repository.id, "github", "push"), "wrong", "")
@@ -390,14 +391,14 @@ def test_a_delivery_is_shown_and_run_in_its_own_project_alone(hub: Hub) -> None:
 
 
 def test_the_settings_say_how_a_repository_is_watched_and_what_hinders_it(hub: Hub) -> None:
-    (repository,) = projects.repositories(hub.api.db, hub.project.id)
+    (repository,) = projects.list_repositories(hub.api.db, hub.project.id)
     projects.set_url(hub.api.db, repository.id, "git@github.com:ada/model.git")
-    hosting.new_deploy_key(hub.api.db, hub.server.vault, hub.project)
+    hosting.replace_deploy_key(hub.api.context, hub.project)
     projects.set_fetch_problem(hub.api.db, repository.id, "<it> is away")
     page = hub.person.get("/p/model/settings/").text
     assert 'href="https://github.com/ada/model/settings/hooks/new"' in page
     assert 'href="https://github.com/ada/model/settings/keys/new"' in page
-    assert projects.repository(hub.api.db, repository.id).deploy_key in page
+    assert projects.get_repository(hub.api.db, repository.id).deploy_key in page
     assert "Fetching failed: &lt;it&gt; is away" in page
     assert "<dd>every 1 min</dd>" in page
     hub.deliver({"zen": 1}, event="ping")
@@ -408,7 +409,7 @@ def test_the_settings_say_how_a_repository_is_watched_and_what_hinders_it(hub: H
 
 
 class TestOldDeliveries:
-    """What was handled long ago."""
+    """Deliveries that were handled long ago."""
 
     @pytest.fixture
     def three(self, hub: Hub) -> list[int]:
@@ -422,8 +423,8 @@ class TestOldDeliveries:
         return [delivery.id for delivery in hub.deliveries()[::-1]]
 
     def age(self, hub: Hub, days: float) -> None:
-        """All deliveries become so old."""
-        then = clock.text(datetime.now(UTC) - timedelta(days=days))
+        """Make all deliveries that old."""
+        then = clock.format_moment(datetime.now(UTC) - timedelta(days=days))
         execute(hub.api.db, "UPDATE delivery SET received_at = ?", (then,))
         execute(hub.api.db, "UPDATE delivery SET handled_at = ? WHERE handled_at IS NOT NULL", (then,))
 
@@ -469,7 +470,7 @@ class TestOldDeliveries:
         )
         old = "2020-01-01T00:00:00.000000Z"
         with transaction(hub.api.db):
-            execute(hub.api.db, sql, (projects.repositories(hub.api.db, hub.project.id)[0].id, old, old))
+            execute(hub.api.db, sql, (projects.list_repositories(hub.api.db, hub.project.id)[0].id, old, old))
         started = time.thread_time()
         deliveries.prune(hub.api.db, 90 * 86400.0)
         assert time.thread_time() - started < 5 * deliveries.PRUNING_S
@@ -484,7 +485,7 @@ class TestOldDeliveries:
 
 def test_what_waits_is_found_without_looking_at_what_was_handled(hub: Hub) -> None:
     """Each sweep asks, so that a server must not become slower with every delivery that it ever got."""
-    (repository,) = projects.repositories(hub.api.db, hub.project.id)
+    (repository,) = projects.list_repositories(hub.api.db, hub.project.id)
     received = Received(repository.id, "github", "push", body=b"x")
     with transaction(hub.api.db):
         for number in range(1000):
@@ -492,8 +493,8 @@ def test_what_waits_is_found_without_looking_at_what_was_handled(hub: Hub) -> No
     deliveries.store(hub.api.db, received, "new")
     thousands_of_steps: list[None] = []
     hub.api.db.conn.set_progress_handler(lambda: thousands_of_steps.append(None), 1000)
-    assert deliveries.waiting(hub.api.db) == [repository.id]
-    found = deliveries.next_stored(hub.api.db, repository.id, 0)
+    assert deliveries.list_due_repositories(hub.api.db) == [repository.id]
+    found = deliveries.find_next_stored(hub.api.db, repository.id, 0)
     hub.api.db.conn.set_progress_handler(None, 0)
     assert found is not None
     assert (found.delivery_id, thousands_of_steps) == ("new", [])

@@ -1,4 +1,4 @@
-"""Repositories that are fetched over ssh with a key that the server made: a real sshd, the whole path."""
+"""Repositories that are fetched over ssh with a key of the server, from a real sshd."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SshForge:
 
     @property
     def repository(self) -> Repository:
-        return projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
+        return projects.list_repositories(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id)[0]
 
     def push(self) -> str:
         sha = self.checkout.commit({"valohai.yaml": step("train")}, "work")
@@ -40,7 +40,7 @@ class SshForge:
         return sha
 
     def deliver(self, sha: str, name: str = "delivery-1") -> None:
-        """What the post-receive hook there tells."""
+        """Send the report of the post-receive hook of the repository."""
         ref_updates.store_ref_updates(self.pushes.db, self.repository, "plain", name, {MAIN: (ZERO, sha)})
 
 
@@ -117,8 +117,8 @@ def test_a_new_key_takes_the_old_ones_place(forge: SshForge) -> None:
 
 def test_the_private_half_is_encrypted_and_nowhere_else(pushes: PushServer) -> None:
     done = pushmill(pushes, "add", "model", "--repo", "git@github.com:ada/model.git")
-    repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
-    kept = projects.ssh_key(pushes.db, repository.id)
+    repository = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
+    kept = projects.find_ssh_key(pushes.db, repository.id)
     assert kept is not None
     private = pushes.vault.decrypt(kept)
     assert private.startswith(b"-----BEGIN OPENSSH PRIVATE KEY-----")

@@ -1,4 +1,4 @@
-"""What documents.write leaves must be read right by the real library, in a process of its own."""
+"""The real valohai-utils, in its own process, reads the files of /valohai/config correctly."""
 
 from __future__ import annotations
 
@@ -161,7 +161,8 @@ def run(directory: Path, spec: ExecutionSpec) -> Any:
     for name in ("outputs", "repository"):
         (directory / name).mkdir()
     variables = {
-        name: value.replace("/valohai", str(directory), 1) for name, value in config_files.environment(spec).items()
+        name: value.replace("/valohai", str(directory), 1)
+        for name, value in config_files.build_environment(spec).items()
     }
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

@@ -1,4 +1,4 @@
-"""A dry run says what then runs; the command line asks the same."""
+"""A dry run shows what then really runs, on the pages and on the command line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def toml(rules: list[dict[str, Any]]) -> str:
 
 
 def asked(pushes: PushServer, question: HypotheticalEvent) -> DryRun:
-    return dry_run.dry_run(pushes.context, projects.by_name(pushes.db, "model"), question)
+    return dry_run.evaluate_event(pushes.context, projects.get_by_name(pushes.db, "model"), question)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
 
 
 def stopped(here: Model) -> set[str]:
-    """The numbers of all that was asked to stop."""
+    """Return the numbers of the runs with a stop request."""
     found = [one for place in range(len(here.pushes.pushes("model"))) for one in here.of_push(place)]
     return {one.number for one in found if one.stop_requested_at}
 
@@ -195,7 +195,7 @@ def test_the_command_line_prints_sets_and_clears_rules(here: Model) -> None:
     assert (done.returncode, done.stderr) == (1, "pushmill: rule 1: name must have 1 to 64 characters, got 3\n")
     assert pushmill(pushes, "rules", "model").stdout == CANCEL
     assert pushmill(pushes, "rules", "model", "--default").returncode == 0
-    assert projects.by_name(pushes.db, "model").rules == ""
+    assert projects.get_by_name(pushes.db, "model").rules == ""
 
 
 GROUPS = """[[rule]]

@@ -55,7 +55,7 @@ def test_a_left_over_one_is_taken_over_and_can_be_stopped(tmp_path: Path, start:
     assert second.took_over
     assert second.pid == first.pid
     second.stop(5.0)
-    assert not child_process.running(first.pid)
+    assert not child_process.is_running(first.pid)
 
 
 def test_what_was_written_outlives_a_kill(tmp_path: Path, start: Start) -> None:
@@ -89,7 +89,7 @@ def test_a_left_over_one_whose_socket_is_gone_is_ended_before_another_writes_its
     first.socket.unlink()
     second = start(tmp_path / "redis")
     assert not second.took_over
-    assert not child_process.running(first.pid)
+    assert not child_process.is_running(first.pid)
     with client(second) as connection:
         assert connection.ping()
 

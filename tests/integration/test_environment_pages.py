@@ -1,4 +1,4 @@
-"""What people change about environments, quotas and single executions, on pages and by command."""
+"""Changes of environments, quotas and single executions, on pages and by command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def person(api: ApiServer) -> Person:
 
 def test_an_administrator_makes_and_changes_an_environment(api: ApiServer, person: Person) -> None:
     assert person.post("/environments/", "/environments/", **FORM).status_code == 303
-    made = environments.by_slug(api.db, "gpu-a100")
+    made = environments.get_by_slug(api.db, "gpu-a100")
     assert (made.gpus, made.memory, made.cpus, made.pull, made.network) == (2, 64 * 2**30, 8.5, "always", "none")
     assert (made.images, made.mounts) == (("nvcr.io/*", "pytorch/*"), ("/data", "/scratch:rw"))
     assert (made.max_executions, made.autorestart) == (3, True)
@@ -38,7 +38,7 @@ def test_an_administrator_makes_and_changes_an_environment(api: ApiServer, perso
     assert "2 GPUs" in page
     assert "no runners" in page
     assert person.post("/environments/gpu-a100/remove", "/environments/").status_code == 303
-    assert [e.slug for e in environments.listing(api.db)] == ["default"]
+    assert [e.slug for e in environments.list_environments(api.db)] == ["default"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_cannot_be_is_refused_with_a_sentence_and_changes_nothing(
 ) -> None:
     answer = person.post("/environments/", "/environments/", **FORM | wrong)
     assert answer.status_code == 400
-    assert [e.slug for e in environments.listing(api.db)] == ["default"]
+    assert [e.slug for e in environments.list_environments(api.db)] == ["default"]
 
 
 def test_only_administrators_change_environments(api: ApiServer) -> None:
@@ -65,19 +65,19 @@ def test_only_administrators_change_environments(api: ApiServer) -> None:
     grace.log_in("grace", "pm_grace")
     assert grace.get("/environments/").status_code == 200
     assert grace.post("/environments/", "/runners/", **FORM).status_code == 403
-    assert [e.slug for e in environments.listing(api.db)] == ["default"]
+    assert [e.slug for e in environments.list_environments(api.db)] == ["default"]
 
 
 def test_a_project_s_default_environment_and_quota_are_set_on_its_settings(api: ApiServer, person: Person) -> None:
     person.post("/environments/", "/environments/", **FORM)
     answer = person.post("/p/demo/settings/runs", "/p/demo/settings/", environment="gpu-a100", max_executions="2")
     assert answer.status_code == 303
-    found = projects.by_name(api.db, "demo")
+    found = projects.get_by_name(api.db, "demo")
     assert (found.environment, found.max_executions) == ("gpu-a100", 2)
     for wrong in ({"max_executions": "-1"}, {"max_executions": "x"}, {"environment": "nowhere"}):
         form = {"environment": "default", "max_executions": "1"} | wrong
         assert person.post("/p/demo/settings/runs", "/p/demo/settings/", **form).status_code in (400, 404)
-    assert projects.by_name(api.db, "demo").max_executions == 2
+    assert projects.get_by_name(api.db, "demo").max_executions == 2
 
 
 def test_what_has_ended_is_run_again_with_everything_as_it_was(api: ApiServer, person: Person) -> None:
@@ -85,7 +85,7 @@ def test_what_has_ended_is_run_again_with_everything_as_it_was(api: ApiServer, p
     page = f"/p/demo/executions/{failed.counter}/"
     answer = person.post(f"{page}again", page)
     assert answer.location.endswith(f"/p/demo/executions/{failed.counter + 1}/")
-    again = executions.by_counter(api.db, api.demo.id, failed.counter + 1)
+    again = executions.get_by_counter(api.db, api.demo.id, failed.counter + 1)
     assert (again.commands, again.parameters, again.image) == (failed.commands, failed.parameters, failed.image)
     assert f">#{again.counter}</a>" in person.get(f"{page}configuration/").text
     assert f'Re-run of <a href="{page}">#{failed.counter}</a>.' in person.get(f"{answer.location}configuration/").text
@@ -104,7 +104,7 @@ def test_what_still_runs_is_not_run_again_unless_it_is_out_of_contact(api: ApiSe
     assert "2025-12-31 23:59:48 UTC" in page_now
     assert person.post(f"{page}again", page).status_code == 303
     assert api.execution(uuid).failure_reason == "runner_lost"
-    assert lifecycle.out_of_contact(api.execution(uuid)) is False
+    assert lifecycle.is_out_of_contact(api.execution(uuid)) is False
 
 
 def test_one_that_waits_is_let_go_first_and_back_in_order(api: ApiServer, person: Person) -> None:

@@ -1,4 +1,4 @@
-"""What the environment of an execution allows is what its container gets."""
+"""Containers get what the environment of their execution allows, and nothing else."""
 
 from __future__ import annotations
 
@@ -181,6 +181,6 @@ def test_nothing_that_a_step_can_say_widens_what_its_container_may_do(
 
 
 def look(seen: list[dict[str, Any]], host: Host) -> None:
-    """What Docker knows of the container that was made and is not started yet."""
+    """Return the description by Docker of the container that was created but not started."""
     [container] = host.engine.managed(host.runner_id)
     seen.append(json.loads(docker("inspect", container.container_id))[0])

@@ -14,10 +14,10 @@ from web.config.filters.terms import Filter, Names, read
 from web.store import execution_search, executions, metadata
 from web.store.db import execute, insert, transaction
 from web.store.execution_search import Cursor
-from web.store.execution_table import By, Order
+from web.store.execution_table import By, SortOrder
 
 NAMES = Names(parameters=("steps", "augment", "optimizer", "scales"), metrics=("loss", "note", "epoch"))
-NEWEST = Order(by="number")
+NEWEST = SortOrder(by="number")
 
 
 class Runs:
@@ -52,8 +52,8 @@ class Runs:
             execute(self.api.db, f"UPDATE execution SET {assigned} WHERE id = ?", (*own.values(), execution.id))
             metadata.add(self.api.db, execution.id, [(0, values)] if values else [])
 
-    def found(self, text: str, order: Order = NEWEST) -> list[int]:
-        page = execution_search.page(self.api.db, self.api.demo.id, read(text, NAMES), order, 50)
+    def found(self, text: str, order: SortOrder = NEWEST) -> list[int]:
+        page = execution_search.get_page(self.api.db, self.api.demo.id, read(text, NAMES), order, 50)
         return [execution.counter for execution in page.executions]
 
 
@@ -120,7 +120,7 @@ def runs(api: ApiServer) -> Runs:
 )  # fmt: skip
 def test_a_filter_finds_its_executions(runs: Runs, text: str, expected: list[int]) -> None:
     assert runs.found(text) == expected
-    assert sorted(runs.found(text, Order(by="loss", kind=By.KEY))) == sorted(expected)
+    assert sorted(runs.found(text, SortOrder(by="loss", kind=By.KEY))) == sorted(expected)
 
 
 def test_no_more_matches_than_are_listed_at_first_are_looked_up_one_by_one(
@@ -129,17 +129,17 @@ def test_no_more_matches_than_are_listed_at_first_are_looked_up_one_by_one(
     for few in (0, 100):
         monkeypatch.setattr("web.store.execution_filter.FEW", few)
         monkeypatch.setattr("web.store.execution_search.FEW", few)
-        assert runs.found("loss < 1", Order(by="loss", kind=By.KEY)) == [1, 5, 2]
+        assert runs.found("loss < 1", SortOrder(by="loss", kind=By.KEY)) == [1, 5, 2]
 
 
 def test_the_table_sorts_by_the_lowest_and_the_highest_number_of_a_metric(runs: Runs) -> None:
     for counter, loss in ((1, 0.125), (2, 9.0), (5, 0.5)):  # a value after the first
         with transaction(runs.api.db):
-            execution = executions.by_counter(runs.api.db, runs.api.demo.id, counter)
+            execution = executions.get_by_counter(runs.api.db, runs.api.demo.id, counter)
             metadata.add(runs.api.db, execution.id, [(1, {"loss": loss})])
-    lowest = Order(by="loss", kind=By.LOW, number="low", descending=False)
+    lowest = SortOrder(by="loss", kind=By.LOW, number="low", descending=False)
     assert runs.found("", lowest) == [1, 2, 5, 3, 4]
-    assert runs.found("loss > 0", Order(by="loss", kind=By.BEST, number="high")) == [2, 3, 5, 1]
+    assert runs.found("loss > 0", SortOrder(by="loss", kind=By.BEST, number="high")) == [2, 3, 5, 1]
 
 
 @pytest.mark.parametrize("descending", [True, False])
@@ -150,24 +150,28 @@ def test_the_table_sorts_by_the_lowest_and_the_highest_number_of_a_metric(runs: 
 )
 def test_pages_hold_every_execution_once_in_both_directions(runs: Runs, kind: By, by: str, descending: bool) -> None:
     number = {By.LOW: "low", By.HIGH: "high"}.get(kind, "number")
-    order = Order(by=by, kind=kind, descending=descending, number=number)
+    order = SortOrder(by=by, kind=kind, descending=descending, number=number)
     db, project = runs.api.db, runs.api.demo.id
     everything = runs.found("", order)
     assert sorted(everything) == [1, 2, 3, 4, 5]
     pages: list[list[Execution]] = []
     cursor = None
     while True:
-        found = execution_search.page(db, project, Filter(), order, 2, cursor)
+        found = execution_search.get_page(db, project, Filter(), order, 2, cursor)
         assert found.before == bool(pages)
         pages.append(found.executions)
         if not found.after:
             break
         cursor = Cursor(counter=found.executions[-1].counter)
     assert [execution.counter for page in pages for execution in page] == everything
-    back = execution_search.page(db, project, Filter(), order, 2, Cursor(counter=pages[2][0].counter, backwards=True))
+    back = execution_search.get_page(
+        db, project, Filter(), order, 2, Cursor(counter=pages[2][0].counter, backwards=True)
+    )
     assert [one.counter for one in back.executions] == [one.counter for one in pages[1]]
     assert (back.before, back.after) == (True, True)
-    first = execution_search.page(db, project, Filter(), order, 2, Cursor(counter=pages[1][0].counter, backwards=True))
+    first = execution_search.get_page(
+        db, project, Filter(), order, 2, Cursor(counter=pages[1][0].counter, backwards=True)
+    )
     assert ([one.counter for one in first.executions], first.before) == ([one.counter for one in pages[0]], False)
     assert [e.counter for e in execution_search.iterate(db, project, Filter(), order, 3)] == everything[:3]
 
@@ -176,7 +180,7 @@ def test_deleted_executions_and_those_of_other_projects_are_not_found(runs: Runs
     with transaction(runs.api.db):
         execute(runs.api.db, "UPDATE execution SET deleted_at = created_at WHERE counter = 3")
     assert runs.found("number > 0") == [5, 4, 2, 1]
-    assert runs.found("loss > 0", Order(by="loss", kind=By.KEY)) == [1, 5, 2]
+    assert runs.found("loss > 0", SortOrder(by="loss", kind=By.KEY)) == [1, 5, 2]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -200,5 +204,5 @@ def test_names_of_old_executions_do_not_crowd_out_the_newest(runs: Runs) -> None
     with transaction(runs.api.db):
         for number in range(execution_search.KNOWN_KEYS + 5):
             insert(runs.api.db, "metadata_key", {"name": f"old_{number}"})
-    assert execution_search.metrics(runs.api.db, runs.api.demo.id)[0] == "loss"
-    assert len(execution_search.parameters(runs.api.db, runs.api.demo.id)) == 3
+    assert execution_search.list_metrics(runs.api.db, runs.api.demo.id)[0] == "loss"
+    assert len(execution_search.list_parameters(runs.api.db, runs.api.demo.id)) == 3

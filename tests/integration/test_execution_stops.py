@@ -76,6 +76,16 @@ def test_a_second_stop_cuts_the_grace_short(server: RunnerServer, host: Host) ->
     assert recorded.final["state"] == "stopped"
 
 
+def test_a_stop_on_a_full_disk_keeps_the_outputs(server: RunnerServer, host: Host) -> None:
+    recorded = server.add(execution("echo saved >/valohai/outputs/saved; echo up; sleep 100"))
+    with executing(host, recorded.spec):
+        until(lambda: recorded.lines() == ["up"])
+        (host.executions / recorded.spec.uuid / "ending.json").mkdir()  # like a full disk: it cannot be written
+        recorded.stop = "stop"
+    assert recorded.final["state"] == "stopped"
+    assert recorded.outputs == {"saved": b"saved\n"}
+
+
 def test_stop_reaches_a_child_of_another_user(server: RunnerServer, host: Host) -> None:
     child = "python3 -uc \"import os, time; os.setuid(1234); print('up'); time.sleep(100)\""
     final, _ = stop_when_up(server, host, execution(child, stop_grace_s=LONG_S))

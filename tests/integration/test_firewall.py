@@ -86,7 +86,7 @@ class Site:
     container: Namespace
 
     def reached(self, *targets: tuple[str, int] | tuple[str, int, str]) -> list[bool]:
-        """Which of these the container reaches."""
+        """Return which of these addresses the container reaches."""
         full = [(*target, "SOCK_STREAM")[:3] for target in targets]
         return list(json.loads(self.container.run(sys.executable, "-c", ASK, json.dumps(full)).stdout))
 
@@ -259,11 +259,11 @@ def test_rules_go_with_their_bridge_and_no_others(site: Site) -> None:
 
 
 def test_what_is_missing_is_a_sentence(site: Site) -> None:
-    assert f"iptables has no rules for {BRIDGE}" in site.firewall("missing", [BRIDGE])
+    assert f"iptables has no rules for {BRIDGE}" in site.firewall("find_problem", [BRIDGE])
     assert site.protect() == ""
-    assert site.firewall("missing", [BRIDGE]) == ""
+    assert site.firewall("find_problem", [BRIDGE]) == ""
     site.machine.run("ip6tables", "-t", "mangle", "-F", "PREROUTING")
-    assert f"ip6tables has no rules for {BRIDGE}" in site.firewall("missing", [BRIDGE])
+    assert f"ip6tables has no rules for {BRIDGE}" in site.firewall("find_problem", [BRIDGE])
     assert "br-none is not an interface of this machine" in site.protect(bridge="br-none")
 
 

@@ -1,4 +1,4 @@
-"""Calls to a forge's API over HTTP, and what is made of its answers."""
+"""Calls to a forge's API over HTTP, and how their answers are classified."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fake_forge import KINDS, FakeForge, running
 from fake_forge_apis import TOKEN
 
 from hooks.apis import client as client_module
-from hooks.apis.base import Answer, CommitStatus, Verdict
+from hooks.apis.base import Answer, CommitState, CommitStatus
 from hooks.apis.client import Client, Later, Outcome, Refused
 from hooks.apis.registry import APIS
 
@@ -29,7 +29,7 @@ def connected(forge: FakeForge, token: str = TOKEN) -> Client:
 def post(forge: FakeForge, token: str = TOKEN, **more: Any) -> Outcome:
     given = {
         "context": "pushmill/train",
-        "state": Verdict.RUNNING,
+        "state": CommitState.RUNNING,
         "description": "d",
         "url": "https://p/1",
         "ref": "main",
@@ -58,20 +58,22 @@ def test_everything_that_is_asked_of_a_forge_is_answered(forge: FakeForge) -> No
             assert isinstance(answer, Answer), answer
             return answer.json
 
-        described = api.described(asked(api.repository(NAME)))
+        described = api.parse_repository(asked(api.get_repository(NAME)))
         assert (described.full_name, described.default_branch) == (NAME, "main")
-        assert api.webhooks_of(asked(api.webhooks(NAME, 1))) == []
+        assert api.parse_webhooks(asked(api.list_webhooks(NAME, 1))) == []
         asked(api.create_webhook(NAME, "https://p/hooks/m/x", "s" * 64))
-        (hook,) = api.webhooks_of(asked(api.webhooks(NAME, 1)))
+        (hook,) = api.parse_webhooks(asked(api.list_webhooks(NAME, 1)))
         assert (hook.url, hook.active, bool(hook.id)) == ("https://p/hooks/m/x", True, True)
-        made = api.comment_of(asked(api.create_comment(NAME, 7, "**hello**")))
+        made = api.parse_comment(asked(api.create_comment(NAME, 7, "**hello**")))
         asked(api.edit_comment(NAME, 7, made.id, "**bye**"))
-        assert [(c.id, c.body) for c in api.comments_of(asked(api.comments(NAME, 7, 1)))] == [(made.id, "**bye**")]
-        assert api.comments_of(asked(api.comments(NAME, 8, 1))) == []
-        status = CommitStatus(context="c", state=Verdict.SUCCESS, description="d", url="https://p/1", ref="main")
+        assert [(c.id, c.body) for c in api.parse_comments(asked(api.list_comments(NAME, 7, 1)))] == [
+            (made.id, "**bye**")
+        ]
+        assert api.parse_comments(asked(api.list_comments(NAME, 8, 1))) == []
+        status = CommitStatus(context="c", state=CommitState.SUCCESS, description="d", url="https://p/1", ref="main")
         answer = asked(api.post_status(NAME, SHA, status))
-        assert bool(api.pipeline(answer)) == (forge.kind == "gitlab")
-    assert forge.shown(SHA) == {"c": (api.STATES[Verdict.SUCCESS], "d")}
+        assert bool(api.parse_pipeline(answer)) == (forge.kind == "gitlab")
+    assert forge.shown(SHA) == {"c": (api.STATES[CommitState.SUCCESS], "d")}
 
 
 @each
@@ -157,7 +159,7 @@ def test_the_token_is_neither_in_reasons_nor_in_logs(forge: FakeForge, caplog: p
 def test_an_address_that_is_none_is_refused() -> None:
     for url in ("ftp://host/api", "nonsense", "http://[::1"):
         with Client(url, {}, "t") as client:
-            refused(client.send(APIS["github"].repository(NAME)))
+            refused(client.send(APIS["github"].get_repository(NAME)))
 
 
 def test_no_proxy_of_the_environment_sees_the_token(forge: FakeForge, monkeypatch: pytest.MonkeyPatch) -> None:

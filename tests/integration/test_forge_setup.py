@@ -1,4 +1,4 @@
-"""A project with an API token: the webhook is made on the forge, git is fetched with the token, and `check` looks at it all."""
+"""A project with an API token: the webhook is created, git fetches with the token, and `check` checks everything."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Site:
 
     def recorded(self, sha: str) -> None:
         """The push of a commit has been told of by a delivery."""
-        repository = projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
+        repository = projects.list_repositories(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id)[0]
         ref_updates.store_ref_updates(
             self.pushes.db, repository, "plain", f"told-{sha}", {"refs/heads/main": ("0" * 40, sha)}
         )
@@ -194,7 +194,7 @@ def repository_at(forge: str, url: str, *, full_name: str = "", api_url: str = "
     ],
 )
 def test_api_and_name_of_a_repository(repository: Repository, api: str, name: str) -> None:
-    assert (access.api_url(repository), access.repository_name(repository)) == (api, name)
+    assert (access.get_api_url(repository), access.get_repository_name(repository)) == (api, name)
 
 
 @pytest.mark.parametrize("url", ["https://ada:5ca1ab1e@host/api/v1", "https://5ca1ab1e@host/api/v1", "host/api"])
@@ -227,10 +227,10 @@ def test_the_badge_of_a_public_repository_is_public_and_every_other_private(site
         repo = ("--repo", f"{site.git.url}/git/model.git", "--forge", site.forge.kind)
         done = site.run("add", name, *repo, "--api-url", site.forge.api_url, "--token-file", "-")
         assert done.returncode == 0, done.stderr
-        assert projects.by_name(site.pushes.db, name).badge_public is (name == "public"), name
-    projects.set_badge_public(site.pushes.db, projects.by_name(site.pushes.db, "public").id, False)
+        assert projects.get_by_name(site.pushes.db, name).badge_public is (name == "public"), name
+    projects.set_badge_public(site.pushes.db, projects.get_by_name(site.pushes.db, "public").id, False)
     assert site.run("set-token", "public").returncode == 0
-    assert not projects.by_name(site.pushes.db, "public").badge_public, "what a person chose stays"
+    assert not projects.get_by_name(site.pushes.db, "public").badge_public, "what a person chose stays"
 
 
 def test_the_webhook_is_made_once(site: Site) -> None:
@@ -487,27 +487,27 @@ def test_a_repository_that_was_renamed_is_not_ok(github: Site) -> None:
 def test_what_was_wrong_with_the_token_is_forgotten_when_a_status_can_be_shown(github: Site) -> None:
     github.add()
     github.push({"valohai.yaml": step("train")})
-    (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
-    kept = forge_access.token(github.pushes.db, repository.id)
+    (repository,) = projects.list_repositories(github.pushes.db, projects.get_by_name(github.pushes.db, "model").id)
+    kept = forge_access.find_token(github.pushes.db, repository.id)
     assert kept is not None
     forge_access.stop_posting(github.pushes.db, repository.id, kept, "403 no")
     assert "403 no" in github.check()["status"]["message"]
-    assert projects.repository(github.pushes.db, repository.id).api_problem == ""
+    assert projects.get_repository(github.pushes.db, repository.id).api_problem == ""
 
 
 def test_a_token_is_encrypted_forgotten_on_request_and_never_sent_to_another_host(github: Site) -> None:
     github.add()
-    (repository,) = projects.repositories(github.pushes.db, projects.by_name(github.pushes.db, "model").id)
+    (repository,) = projects.list_repositories(github.pushes.db, projects.get_by_name(github.pushes.db, "model").id)
     assert subprocess.run(["grep", "-raF", TOKEN, str(github.pushes.config.data)]).returncode == 1
     said = github.run("set-url", "model", f"http://localhost:{github.git.server_port}/git/model.git").stdout
     assert "Its token was for the old address and is deleted" in said
-    assert not projects.repository(github.pushes.db, repository.id).has_token
-    assert projects.repository(github.pushes.db, repository.id).api_url == ""
+    assert not projects.get_repository(github.pushes.db, repository.id).has_token
+    assert projects.get_repository(github.pushes.db, repository.id).api_url == ""
     done = github.run("set-token", "model", "--api-url", github.forge.api_url)
     assert done.returncode == 0, done.stderr
-    assert projects.repository(github.pushes.db, repository.id).has_token
+    assert projects.get_repository(github.pushes.db, repository.id).has_token
     assert github.run("set-token", "model", "--remove").returncode == 0
-    assert not projects.repository(github.pushes.db, repository.id).has_token
+    assert not projects.get_repository(github.pushes.db, repository.id).has_token
 
 
 def test_credentials_in_the_url_go_before_the_token(github: Site) -> None:
@@ -533,7 +533,7 @@ def test_a_token_that_is_of_no_use_is_refused_before_anything_is_made(
     done = pushmill(pushes, "add", "model", *arguments, stdin=stdin)
     assert done.returncode == 1
     assert said in done.stderr
-    assert projects.listing(pushes.db) == []
+    assert projects.list_projects(pushes.db) == []
 
 
 def test_a_project_that_is_pushed_to_is_checked_too(pushes: PushServer, checkout: Checkout) -> None:

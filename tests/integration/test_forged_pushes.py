@@ -1,4 +1,4 @@
-"""A pusher chooses the text of push options, but not which refs a push is reported to have moved."""
+"""A pusher can choose the text of push options, but not the refs that a push is reported to have moved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ZERO = "0" * 40
 
 @pytest.fixture
 def model(pushes: PushServer, checkout: Checkout) -> Model:
-    """A project that runs steps for pushes to main alone."""
+    """A project that runs steps only for pushes to main."""
     return Model(pushes, checkout, ONLY_MAIN)
 
 
@@ -34,10 +34,10 @@ def feature(model: Model) -> str:
 
 
 def write_push_file(model: Model, *lines: str) -> Path:
-    """What a hook of version 1 left when it was interrupted, or when its server was upgraded."""
-    (repository,) = projects.repositories_of_forge(model.pushes.db, projects.HOSTED)
+    """Write a push file of version 1, as an interrupted hook or an upgrade leaves it."""
+    (repository,) = projects.list_repositories_for_forge(model.pushes.db, projects.HOSTED)
     name = f"{int(time.time())}-1-abcdefabcdef"
-    file = hosting.repository_path(model.pushes.config, repository) / "pushmill" / f"{name}.push"
+    file = hosting.get_repository_path(model.pushes.config, repository) / "pushmill" / f"{name}.push"
     file.write_text("\n".join(["pushmill-push 1", f"id {name}", "pusher ada", *lines, ""]))
     return file
 

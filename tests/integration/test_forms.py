@@ -1,4 +1,4 @@
-"""What forms answer: problems at their field, what was typed, "Saved" once, and errors that lead back."""
+"""Forms show problems at their fields, keep the input, say "Saved" once, and have error pages that lead back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server whose disk is nearly full: nothing new is started or stored, and everything goes on when there is room."""
+"""A server whose disk is nearly full starts and stores nothing new, and continues once there is space."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pushes(small_disk: Path) -> Iterator[PushServer]:
 
 
 def fill(disk: Path, left: int) -> Path:
-    """Another program's file, which leaves so many bytes free."""
+    """Fill the disk with a file that leaves that many bytes free."""
     file = disk / "other"
     with open(file, "wb") as other:
         os.posix_fallocate(other.fileno(), 0, shutil.disk_usage(disk).free - left)
@@ -66,7 +66,7 @@ def test_executions_wait_and_pages_say_why_until_there_is_room(api: ApiServer, s
     other = fill(small_disk, LEAST - MIB)
     waiting = api.add_execution()
     queues = api.app.extensions["pushmill"].queues
-    dispatch.dispatch(api.db, api.config, queues)
+    dispatch.dispatch(api.context, queues)
     assert api.execution(waiting.uuid).state is State.CREATED
     person = Person(api)
     person.log_in()
@@ -77,7 +77,7 @@ def test_executions_wait_and_pages_say_why_until_there_is_room(api: ApiServer, s
     [finding] = [finding for finding in doctor.examine(api.config, {}) if finding.check == "disk"]
     assert finding.level == "fail"
     other.unlink()
-    dispatch.dispatch(api.db, api.config, queues)
+    dispatch.dispatch(api.context, queues)
     assert api.execution(waiting.uuid).state is State.QUEUED
     assert sentence not in person.get("/").text
 
@@ -97,7 +97,7 @@ def test_an_output_that_would_leave_too_little_is_refused_and_stored_later(api: 
 
 def test_an_output_is_given_up_when_the_disk_fills_meanwhile(api: ApiServer, small_disk: Path) -> None:
     execution, attempt = api.started()
-    runner = runners.by_name(api.db, "one")
+    runner = runners.find_by_name(api.db, "one")
     assert runner is not None
 
     def chunks() -> Iterator[bytes]:
@@ -108,7 +108,7 @@ def test_an_output_is_given_up_when_the_disk_fills_meanwhile(api: ApiServer, sma
     upload = outputs.Upload(execution=execution, attempt=attempt, uuid=str(uuid.uuid4()), name="x", size=2 * MIB)
     with pytest.raises(DiskFull, match="min_free_disk keeps"):
         outputs.store(
-            api.db, api.config.outputs_dir, api.config.limits, runner, upload, disk.guarded(api.config, chunks())
+            api.db, api.config.outputs_dir, api.config.limits, runner, upload, disk.guard_chunks(api.config, chunks())
         )
     assert stored(api) == []
 
@@ -173,7 +173,7 @@ def test_pushes_elsewhere_are_not_fetched_until_there_is_room(
     project, _ = hosting.add_project(
         pushes.with_git(allow_local=True).context, "model", 1, forge=sender.name, url=f"file://{remote}"
     )
-    hosting.set_secret(pushes.db, pushes.vault, project, sender.secret)
+    hosting.set_secret(pushes.context, project, sender.secret)
     sha = checkout.commit({"valohai.yaml": step("train")})
     checkout.git("push", str(remote), "main")
     body = encoded(sender.push(Moved(after=sha)))

@@ -13,7 +13,7 @@ def test_a_project_is_pushed_to_and_fetched_by_its_uuid(pushes: PushServer, chec
     checkout.commit({"valohai.yaml": step("train")})
     with pushes.worker():
         pushes.push(checkout, "named")
-        uuid = projects.by_name(pushes.db, "named").uuid
+        uuid = projects.get_by_name(pushes.db, "named").uuid
         sha = checkout.commit({"more": "x"})
         said = pushes.push(checkout, uuid)
     assert f"/p/named/commits/{sha}/" in said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from git_over_http import GitServer, served
+from instance import wait_for
 from made_repository import MadeRepository
 
 from core import git
@@ -40,14 +41,14 @@ def server(made: MadeRepository) -> Iterator[GitServer]:
 
 
 def fetch(mirror: Path, made: MadeRepository, *shas: str) -> None:
-    git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), shas=shas)
+    git.fetch(mirror, git.make_remote_source(str(made.path), allow_local=True, allow_http=False), shas=shas)
 
 
 def fetch_head(
     path: Path, url: str, ref: str, kept_as: str, *, most: int = 1024**2, in_all: int = 1024**3, seconds: float = 60.0
 ) -> None:
     """As that of a pull request from a fork."""
-    source = git.fork_source(url, allow_http=True, time_limit_s=seconds)
+    source = git.make_fork_source(url, allow_http=True, time_limit_s=seconds)
     git.fetch_head(path, source, ref, kept_as=kept_as, bounds=git.Bounds(bytes=most, all_bytes=in_all))
 
 
@@ -56,7 +57,7 @@ def test_a_mirror_follows_new_moved_and_deleted_refs_and_keeps_its_pins(mirror: 
     made.git("branch", "topic")
     made.git("tag", "-a", "-m", "t", "v1")
     fetch(mirror, made)
-    assert git.refs(mirror) == git.refs(made.path)
+    assert git.list_refs(mirror) == git.list_refs(made.path)
     git.find_commit(mirror, first, pin=True)
     second = made.commit({"a": b"2"})  # no parent: a forced push
     made.git("branch", "-D", "topic")
@@ -65,19 +66,19 @@ def test_a_mirror_follows_new_moved_and_deleted_refs_and_keeps_its_pins(mirror: 
     made.git("tag", "v2", second)
     fetch(mirror, made)
     assert (
-        git.refs(mirror)
-        == git.refs(made.path)
+        git.list_refs(mirror)
+        == git.list_refs(made.path)
         == {
-            "refs/heads/main": second,
-            "refs/heads/topic/below": second,
-            "refs/tags/v2": second,
+            "refs/heads/main": (second,),
+            "refs/heads/topic/below": (second,),
+            "refs/tags/v2": (second,),
         }
     )
     assert git.resolve(mirror, f"refs/pushmill/{first}") == first
     made.git("branch", "-D", "topic/below")
     made.git("tag", "-d", "v2")
     fetch(mirror, made)
-    assert git.refs(mirror) == {"refs/heads/main": second}
+    assert git.list_refs(mirror) == {"refs/heads/main": (second,)}
     assert git.resolve(mirror, f"refs/pushmill/{first}") == first
 
 
@@ -88,6 +89,18 @@ def test_a_commit_that_no_ref_names_any_more_is_fetched_by_name_and_pinned(mirro
     fetch(mirror, made, gone, tip, "f" * 40)
     assert git.resolve(mirror, gone) == git.resolve(mirror, f"refs/pushmill/{gone}") == gone
     assert git.resolve(mirror, "f" * 40) is None
+
+
+def test_branches_and_the_head_of_a_pull_request_come_in_one_request(
+    mirror: Path, made: MadeRepository, server: GitServer
+) -> None:
+    main = made.commit({"a": b"1"})
+    head = made.commit({"a": b"2"}, main, ref="refs/pull/7/head")
+    server.public = "/git/"
+    source = git.make_remote_source(f"{server.url}/git/made.git", allow_local=False, allow_http=True)
+    git.fetch(mirror, source, more=["refs/pull/7/head"])
+    assert git.resolve(mirror, git.to_pinned_ref("refs/pull/7/head")) == head
+    assert len([path for _, path in server.requests if path.endswith("info/refs?service=git-upload-pack")]) == 1
 
 
 def test_many_fetches_leave_few_packs(mirror: Path, made: MadeRepository) -> None:
@@ -138,13 +151,13 @@ def test_a_hostile_url_runs_nothing(mirror: Path, tmp_path: Path) -> None:
     owned = tmp_path / "owned"
     for url in (f"ext::sh -c touch% {owned}", f"--upload-pack=touch {owned}", f"file://{tmp_path}/mirror.git"):
         with pytest.raises(GitError, match="cannot be fetched"):
-            git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True))
+            git.fetch(mirror, git.make_remote_source(url, allow_local=False, allow_http=True))
     with pytest.raises(GitError, match="not allowed"):  # were one let through, git itself would refuse
         command.run(
             ["fetch", f"ext::sh -c touch% {owned}"],
             repository=mirror,
             time_limit_s=10,
-            environment=command.allowing("https"),
+            environment=command.allow_transport("https"),
         )
     assert not owned.exists()
 
@@ -158,7 +171,9 @@ def test_over_http_the_token_opens_and_is_in_no_file(
     for content in (b"1", b"2"):  # into an empty mirror, and into a filled one
         sha = made.commit({"a": content})
         token = TOKEN if by == "token" else None
-        git.fetch(mirror, git.source_of(urls[by], git.Login(password=token), allow_local=False, allow_http=True))
+        git.fetch(
+            mirror, git.make_remote_source(urls[by], git.Login(password=token), allow_local=False, allow_http=True)
+        )
         assert git.resolve(mirror, "main") == sha
     assert not [file for file in mirror.rglob("*") if file.is_file() and TOKEN.encode() in file.read_bytes()]
 
@@ -172,7 +187,9 @@ def test_wrong_credentials_are_an_error_that_shows_none(mirror: Path, made: Made
             (f"{server.url}/git/made.git", "wrong-one"),
         ):
             with pytest.raises(GitError) as failed:
-                git.fetch(mirror, git.source_of(url, git.Login(password=token), allow_local=False, allow_http=True))
+                git.fetch(
+                    mirror, git.make_remote_source(url, git.Login(password=token), allow_local=False, allow_http=True)
+                )
             assert "wrong-one" not in str(failed.value)
             assert f"http://{host}/git/made.git" in str(failed.value)
         git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
@@ -184,10 +201,10 @@ def test_a_redirect_is_not_followed(mirror: Path, made: MadeRepository, server: 
     with served(made.path.parent) as other:
         for _ in ("into an empty mirror", "into a filled one"):
             server.redirect = other.url.replace("127.0.0.1", "localhost")
-            for ask in (git.fetch, git.remote_refs):
+            for ask in (git.fetch, git.list_remote_refs):
                 url, login = f"{server.url}/git/made.git", git.Login(password=TOKEN)
                 with pytest.raises(GitError, match="it has moved to http://localhost:"):
-                    ask(mirror, git.source_of(url, login, allow_local=False, allow_http=True))
+                    ask(mirror, git.make_remote_source(url, login, allow_local=False, allow_http=True))
             assert other.requests == []
             server.redirect = None
             git.fetch_commit(mirror, f"{server.url}/git/made.git", sha, username="runner", password=TOKEN)
@@ -201,9 +218,9 @@ def test_a_renamed_repository_is_not_followed_on_the_same_host_either(
     url, sha = f"{server.url}/git/old.git", made.commit({"a": b"1"})
     server.moved = {"/git/old.git": f"{place.format(url=server.url)}/git/made.git"}
     for _ in ("into an empty mirror", "into a filled one"):
-        for ask in (git.fetch, git.remote_refs):
+        for ask in (git.fetch, git.list_remote_refs):
             with pytest.raises(GitError) as failed:
-                ask(mirror, git.source_of(url, git.Login(password=TOKEN), allow_local=False, allow_http=True))
+                ask(mirror, git.make_remote_source(url, git.Login(password=TOKEN), allow_local=False, allow_http=True))
             assert f"it has moved to {server.url}/git/made.git" in str(failed.value)
             assert f"`pushmill project set-url NAME {server.url}/git/made.git`" in str(failed.value)
             assert TOKEN not in str(failed.value)
@@ -223,7 +240,7 @@ def test_the_machine_s_git_configuration_and_netrc_play_no_part(
     program = (
         "import sys; from pathlib import Path; from core import git; from core.errors import GitError\n"
         "for url in sys.argv[2:]:\n"
-        "    try: git.fetch(Path(sys.argv[1]), git.source_of(url, allow_local=False, allow_http=True))\n"
+        "    try: git.fetch(Path(sys.argv[1]), git.make_remote_source(url, allow_local=False, allow_http=True))\n"
         "    except GitError: print('refused')\n"
     )
     made.commit({"a": b"1"})
@@ -237,13 +254,30 @@ def test_the_machine_s_git_configuration_and_netrc_play_no_part(
         fetch(mirror, made)
 
 
+def list_commands() -> str:
+    """Return the command lines of all processes."""
+    return subprocess.run(["ps", "-ewwo", "args"], capture_output=True, text=True, check=True).stdout
+
+
 def test_a_silent_server_costs_the_time_limit_and_no_process_stays(mirror: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
         with pytest.raises(GitError, match="took longer than 1 s"):
-            git.fetch(mirror, git.source_of(url, allow_local=False, allow_http=True, time_limit_s=1.0))
-    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    assert url not in running
+            git.fetch(mirror, git.make_remote_source(url, allow_local=False, allow_http=True, time_limit_s=1.0))
+        wait_for(lambda: url not in list_commands())  # git's own child ends a moment after git
+
+
+def test_git_ends_with_the_process_that_fetches(mirror: Path) -> None:
+    code = (
+        "import pathlib, sys; from core import git;"
+        "git.fetch(pathlib.Path(sys.argv[1]), git.make_remote_source(sys.argv[2], allow_local=False, allow_http=True))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.git"
+        with subprocess.Popen([sys.executable, "-c", code, str(mirror), url]) as fetching:
+            wait_for(lambda: "git-remote-http" in list_commands() and list_commands().count(url) >= 3)
+            fetching.kill()
+        wait_for(lambda: url not in list_commands(), 30)  # git itself gives up after 60 s
 
 
 def test_an_ssh_key_is_private_used_alone_and_gone_afterwards(tmp_path: Path) -> None:
@@ -308,13 +342,15 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
     head = made.commit({"a": b"2"}, main, ref="refs/pull/7/head")
     more = ["refs/pull/7/head", "refs/pull/8/head"]
     for _ in ("into an empty mirror", "into a filled one"):
-        git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=more)
-        assert git.refs(mirror) == {"refs/heads/main": main}
-        assert git.resolve(mirror, "refs/pushmill/pull/7/head") == git.resolve(mirror, git.pinned(more[0])) == head
-        assert git.resolve(mirror, git.pinned(more[1])) is None
+        git.fetch(mirror, git.make_remote_source(str(made.path), allow_local=True, allow_http=False), more=more)
+        assert git.list_refs(mirror) == {"refs/heads/main": (main,)}
+        assert (
+            git.resolve(mirror, "refs/pushmill/pull/7/head") == git.resolve(mirror, git.to_pinned_ref(more[0])) == head
+        )
+        assert git.resolve(mirror, git.to_pinned_ref(more[1])) is None
     moved = made.commit({"a": b"3"}, ref="refs/pull/7/head")  # forced
-    git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=more)
-    assert git.resolve(mirror, git.pinned(more[0])) == moved
+    git.fetch(mirror, git.make_remote_source(str(made.path), allow_local=True, allow_http=False), more=more)
+    assert git.resolve(mirror, git.to_pinned_ref(more[0])) == moved
 
 
 @pytest.mark.parametrize(
@@ -323,12 +359,12 @@ def test_a_ref_that_is_no_branch_is_kept_apart_and_may_be_missing(mirror: Path, 
 def test_what_is_no_ref_is_not_fetched(mirror: Path, made: MadeRepository, server: GitServer, ref: str) -> None:
     made.commit({"a": b"1"})
     with pytest.raises(GitError, match="not a ref that git accepts"):
-        git.fetch(mirror, git.source_of(str(made.path), allow_local=True, allow_http=False), more=[ref])
+        git.fetch(mirror, git.make_remote_source(str(made.path), allow_local=True, allow_http=False), more=[ref])
     server.public = "/git/"
     for refs in ((ref, "refs/pull/7/head"), ("refs/heads/main", ref)):
         with pytest.raises(GitError, match="not a ref that git accepts"):
             fetch_head(mirror, f"{server.url}/git/made.git", refs[0], refs[1])
-    assert git.refs(mirror) == {}
+    assert git.list_refs(mirror) == {}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_what_was_pushed_can_be_cloned_whatever_its_branch_is_called(
     copy.git("clone", "-q", pushes.git_url("cloned"), "clone")
     assert (tmp_path / "copy" / "clone" / "data.txt").read_text() == "committed\n"
     pushes.drain()
-    (repository,) = projects.repositories(pushes.db, projects.by_name(pushes.db, "cloned").id)
+    (repository,) = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "cloned").id)
     assert repository.default_branch == "trunk"
     assert pushes.commit("cloned", sha).config_state == "missing"
 
@@ -166,7 +166,7 @@ def test_twelve_concurrent_first_pushes_make_one_project_and_lose_nothing(pushes
     with pushes.worker(), ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda n: pushes.push(checkouts[n], "busy", f"main:branch-{n}"), range(12)))
     pushes.drain()
-    assert [project.name for project in projects.listing(pushes.db)] == ["busy"]
+    assert [project.name for project in projects.list_projects(pushes.db)] == ["busy"]
     assert sorted(push.after for push in pushes.pushes("busy")) == sorted(shas)
     assert [execution.counter for execution in pushes.executions("busy")] == list(range(1, 13))
 
@@ -193,7 +193,7 @@ def test_bad_project_names_are_refused_and_make_nothing(pushes: PushServer, chec
     checkout.commit({})
     failed = checkout.git("push", pushes.git_url(name), "main", check=False)
     assert failed.returncode != 0
-    assert projects.listing(pushes.db) == []
+    assert projects.list_projects(pushes.db) == []
 
 
 def test_without_a_good_token_nothing_is_served_and_nothing_is_made(pushes: PushServer) -> None:
@@ -203,7 +203,7 @@ def test_without_a_good_token_nothing_is_served_and_nothing_is_made(pushes: Push
         )
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
-    assert projects.listing(pushes.db) == []
+    assert projects.list_projects(pushes.db) == []
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_runner_may_only_read_and_only_while_it_runs_something_there(
     pushes.push(checkout, "held")
     pushes.push(checkout, "other")
     pushes.drain()
-    token = users.new_token()
+    token = users.make_token()
     runner_id = runners.add(pushes.db, "gpu-1", token, ["default"])
     copy = Checkout(tmp_path / "copy")
 
@@ -309,8 +309,8 @@ def test_refs_that_moved_while_the_server_was_killed_are_recorded_later(pushes: 
     first = checkout.commit({"valohai.yaml": step("a")}, "first")
     pushes.push(checkout, "killed")
     pushes.drain()
-    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
-    path = hosting.repository_path(pushes.config, repository)
+    (repository,) = projects.list_repositories_for_forge(pushes.db, projects.HOSTED)
+    path = hosting.get_repository_path(pushes.config, repository)
     (path / "hooks" / "post-receive").unlink()  # what a kill between the refs and the hook amounts to
     second = checkout.commit({}, "second")
     note = lost_pushes.mark_push_started(pushes.config, repository)
@@ -331,8 +331,8 @@ def test_a_push_that_was_lost_is_recorded_although_a_later_one_of_its_branch_was
     checkout.commit({"valohai.yaml": step("train")})
     pushes.push(checkout, "killed")
     pushes.drain()
-    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
-    path = hosting.repository_path(pushes.config, repository)
+    (repository,) = projects.list_repositories_for_forge(pushes.db, projects.HOSTED)
+    path = hosting.get_repository_path(pushes.config, repository)
     hook = path / "hooks" / "post-receive"
     kept = hook.read_bytes()
     hook.unlink()  # the server is killed before the hook runs
@@ -362,12 +362,12 @@ def test_pushes_that_were_recorded_earlier_in_the_second_of_a_kill_are_not_recor
         checkout.commit({"valohai.yaml": step(name)}, name)
         pushes.push(checkout, "killed")
         pushes.drain()
-    (repository,) = projects.repositories_of_forge(pushes.db, projects.HOSTED)
-    path = hosting.repository_path(pushes.config, repository)
+    (repository,) = projects.list_repositories_for_forge(pushes.db, projects.HOSTED)
+    path = hosting.get_repository_path(pushes.config, repository)
     reflog, second = path / "logs" / "refs" / "heads" / "main", int(time.time())
     reflog.write_text(re.sub(r"(?m)^(.*>) [0-9]+ ", rf"\1 {second} ", reflog.read_text()))
     with transaction(pushes.db):
-        recorded_at = clock.text(datetime.fromtimestamp(second + 0.1, UTC))
+        recorded_at = clock.format_moment(datetime.fromtimestamp(second + 0.1, UTC))
         execute(pushes.db, "UPDATE push SET created_at = ?", (recorded_at,))
     with lost_pushes.mark_push_started(pushes.config, repository) as note:
         os.utime(note.name, (second + 0.9, second + 0.9))
@@ -375,6 +375,49 @@ def test_pushes_that_were_recorded_earlier_in_the_second_of_a_kill_are_not_recor
         pushes.drain()
     assert pushes.steps("killed") == ["first", "second"]
     assert list((path / "pushmill").glob("begun.*")) == []
+
+
+def lose_push(pushes: PushServer, checkout: Checkout, name: str, *refspecs: str) -> Path:
+    """Push to an existing project as if the server were killed before the hook runs; the repository."""
+    (repository,) = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, name).id)
+    path = hosting.get_repository_path(pushes.config, repository)
+    (path / "hooks" / "post-receive").unlink()
+    with lost_pushes.mark_push_started(pushes.config, repository):
+        checkout.git("push", "-q", str(path), *refspecs)
+    return path
+
+
+def test_a_lost_push_of_branches_and_tags_that_are_not_utf_8_is_recorded_once(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    checkout.commit({"valohai.yaml": step("train")})
+    pushes.push(checkout, "odd")
+    pushes.drain()
+    checkout.commit({})
+    tag = os.fsdecode(b"t\xff")
+    checkout.git("tag", "-a", "-m", "annotated", tag)
+    path = lose_push(pushes, checkout, "odd", os.fsdecode(b"main:refs/heads/z\xff"), f"refs/tags/{tag}")
+    for _ in range(3):
+        pushes.drain()
+    refs = ["refs/heads/main", "refs/heads/z\ufffd", "refs/tags/t\ufffd"]
+    assert sorted(push.ref for push in pushes.pushes("odd")) == refs
+    assert pushes.steps("odd") == ["train", "train"]
+    assert list((path / "pushmill").glob("begun.*")) == []
+
+
+def test_a_repository_that_cannot_be_read_does_not_keep_lost_pushes_of_others_from_being_recorded(
+    pushes: PushServer, checkout: Checkout
+) -> None:
+    checkout.commit({"valohai.yaml": step("train")})
+    for name in ("damaged", "sound"):
+        pushes.push(checkout, name)
+    pushes.drain()
+    checkout.commit({})
+    (lose_push(pushes, checkout, "damaged", "main") / "HEAD").unlink()
+    lose_push(pushes, checkout, "sound", "main")
+    for _ in range(2):
+        pushes.drain()
+    assert [len(pushes.pushes(name)) for name in ("damaged", "sound")] == [1, 2]
 
 
 def test_a_push_leaves_no_file_behind(pushes: PushServer, checkout: Checkout) -> None:

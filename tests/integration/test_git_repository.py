@@ -30,7 +30,7 @@ def test_a_hosted_repository_can_be_pushed_to_and_tells_by_its_hook(tmp_path: Pa
     push = ["git", f"--git-dir={made.path}", "push", "-o", "ci.skip", str(hosted), "main"]
     done = subprocess.run(push, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert "remote: hooked" in done.stderr
-    assert git.refs(hosted) == {"refs/heads/main": sha}
+    assert git.list_refs(hosted) == {"refs/heads/main": (sha,)}
 
 
 def test_a_hosted_repository_takes_a_forced_push_and_hides_its_pins(tmp_path: Path, made: MadeRepository) -> None:
@@ -85,6 +85,19 @@ def test_head_of_a_new_repository_follows_its_first_branch(tmp_path: Path, branc
     assert (hosted / "HEAD").read_text() == f"ref: refs/heads/{head}\n"
 
 
+@pytest.mark.parametrize(("readable", "head"), [([], "main"), (["b"], "b")])
+def test_head_of_a_new_repository_never_follows_a_branch_that_is_not_utf_8(
+    tmp_path: Path, readable: list[str], head: str
+) -> None:
+    hosted = tmp_path / "hosted.git"
+    git.init_hosted(hosted, HOOK)
+    sha = MadeRepository(hosted).commit({"a": b"1"}, ref="refs/tags/first")
+    for branch in (b"a\xff", *map(str.encode, readable)):
+        subprocess.run(["git", f"--git-dir={hosted}", "update-ref", b"refs/heads/" + branch, sha], check=True)
+    assert git.set_head_to_first_branch(hosted) == head
+    assert (hosted / "HEAD").read_text() == f"ref: refs/heads/{head}\n"
+
+
 def test_a_commit_is_described_in_utc_whatever_its_bytes(made: MadeRepository) -> None:
     first = made.commit({"a": b"1"})
     raw = (
@@ -92,7 +105,7 @@ def test_a_commit_is_described_in_utc_whatever_its_bytes(made: MadeRepository) -
         + b"author J\xf6rg <j@x> 1700000000 +0200\ncommitter J <j@x> 1700003600 +0200\n\nGr\xfc\xdfe\n"
     )
     second = made.git("hash-object", "-w", "-t", "commit", "--stdin", stdin=raw)
-    info = git.commit_info(made.path, second)
+    info = git.get_commit(made.path, second)
     assert (info.sha, info.parents) == (second, (first,))
     assert info.committed_at == "2023-11-14T23:13:20Z"
     assert (info.author, info.message) == ("J\ufffdrg", "Gr\ufffd\ufffde\n")
@@ -105,7 +118,7 @@ def test_a_name_is_a_sha_a_ref_a_branch_or_a_tag_and_never_an_expression(made: M
     for name in (second, "main", "refs/heads/main", "HEAD"):
         assert git.resolve(made.path, name) == second
     assert git.resolve(made.path, "v1") == first
-    assert git.refs(made.path)["refs/tags/v1"] == made.git("rev-parse", "v1")
+    assert git.list_refs(made.path)["refs/tags/v1"] == (made.git("rev-parse", "v1"), first)
     tree = made.git("rev-parse", "main^{tree}")
     for name in (
         "HEAD~1",
@@ -122,7 +135,7 @@ def test_a_name_is_a_sha_a_ref_a_branch_or_a_tag_and_never_an_expression(made: M
         assert git.resolve(made.path, name) is None
     for name in ("0" * 40, "0" * 64, "nothing"):
         with pytest.raises(GitError, match="has no commit"):
-            git.commit_info(made.path, name)
+            git.get_commit(made.path, name)
 
 
 def test_ancestry_is_false_for_siblings_and_for_what_is_not_here(made: MadeRepository) -> None:
@@ -189,7 +202,7 @@ def test_a_pin_is_idempotent_and_wants_a_commit(made: MadeRepository) -> None:
     git.find_commit(made.path, sha, pin=True)
     git.find_commit(made.path, sha, pin=True)
     assert made.git("rev-parse", f"refs/pushmill/{sha}") == sha
-    assert "refs/pushmill" not in " ".join(git.refs(made.path))
+    assert "refs/pushmill" not in " ".join(git.list_refs(made.path))
     for wrong in ("0" * 40, "nothing", "-x"):
         assert git.find_commit(made.path, wrong, pin=True) is None
 

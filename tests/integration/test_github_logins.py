@@ -63,10 +63,10 @@ def test_somebody_goes_to_github_and_comes_back_as_a_user(place: Place) -> None:
     answer = place.log_in(path="/login/github?next=/auth/tokens/")
     assert (answer.status_code, answer.location) == (303, "/auth/tokens/")
     assert place.user == "grace"
-    grace = users.by_name(place.api.db, "grace")
+    grace = users.find_by_name(place.api.db, "grace")
     assert grace is not None
     assert not grace.is_admin
-    (login,) = logins.of_user(place.api.db, grace.id)
+    (login,) = logins.list_logins(place.api.db, grace.id)
     assert (login.issuer, login.subject, login.name) == (place.forge.origin, "7", "grace")
     asked = parse_qs(urlsplit(next(call.path for call in place.forge.calls)).query)
     assert asked["scope"] == ["read:user user:email read:org"]
@@ -78,10 +78,10 @@ def test_the_second_log_in_of_a_renamed_account_is_the_same_user(place: Place) -
     place.person = Person(place.api)
     place.log_in({"id": 7, "login": "grace-hopper"})
     assert place.user == "grace"
-    assert [user.username for user in users.listing(place.api.db)] == ["admin", "grace"]
-    grace = users.by_name(place.api.db, "grace")
+    assert [user.username for user in users.list_users(place.api.db)] == ["admin", "grace"]
+    grace = users.find_by_name(place.api.db, "grace")
     assert grace is not None
-    assert [login.name for login in logins.of_user(place.api.db, grace.id)] == ["grace-hopper"]
+    assert [login.name for login in logins.list_logins(place.api.db, grace.id)] == ["grace-hopper"]
 
 
 def test_whoever_takes_over_the_old_name_is_somebody_else(place: Place) -> None:
@@ -181,7 +181,7 @@ def test_answers_that_do_not_say_who_it_is_log_nobody_in(place: Place, path: str
     assert answer.status_code == 403
     assert 'role="alert"' in answer.text
     assert place.user == ""
-    assert [user.username for user in users.listing(place.api.db)] == ["admin"]
+    assert [user.username for user in users.list_users(place.api.db)] == ["admin"]
 
 
 def test_no_secret_of_github_is_stored_or_shown(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

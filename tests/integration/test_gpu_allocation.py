@@ -1,4 +1,4 @@
-"""Who gets which GPU: one Docker that gives them, and processes that are killed at the worst moment."""
+"""Allocation of GPUs: one Docker daemon, and processes that are killed at the worst moments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner_server import Recorded, RunnerServer
 from core.wire import ExecutionSpec
 from runner.containers import devices
 from runner.containers.engine import Engine
-from runner.containers.gpus import Watch
+from runner.containers.gpus import GpuWatch
 from runner.host import Host
 
 pytestmark = pytest.mark.docker
@@ -38,7 +38,7 @@ def host(machine: GpuMachine, server: RunnerServer, tmp_path: Path, monkeypatch:
     for name, value in machine.environment.items():
         monkeypatch.setenv(name, value)
     with runner_host(tmp_path, server.url) as host:
-        assert len(Watch(tmp_path, host.engine.gpus.why_none).first().gpus) == 2
+        assert len(GpuWatch(tmp_path, host.engine.gpus.why_none).first().gpus) == 2
         yield host
 
 
@@ -53,7 +53,7 @@ def lines(recorded: Recorded) -> list[str]:
 
 
 def printing(recorded: Recorded) -> str:
-    """The device that a running execution says it has."""
+    """Return the device that a running execution prints."""
     until(recorded.lines)
     return recorded.lines()[0]
 
@@ -90,7 +90,7 @@ def test_one_that_asks_for_two_gets_both_and_its_documents_name_them(
     host: Host, server: RunnerServer, machine: GpuMachine
 ) -> None:
     machine.plug({"uuid": uuid_of(0), "name": "A"}, {"uuid": uuid_of(1), "name": "B", "memory": 7})
-    Watch(host.directory, lambda uuid: "").first()
+    GpuWatch(host.directory, lambda uuid: "").first()
     recorded = server.add(gpu_execution(SAY, "cat /valohai/config/runtime.json", gpus=2))
     execute(host, recorded.spec.uuid, 1)
     said, *document = lines(recorded)

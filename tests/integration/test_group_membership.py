@@ -1,4 +1,4 @@
-"""What an execution of a task or a pipeline learns of these, and that they go on as soon as it has ended."""
+"""What an execution of a task or a pipeline knows of these, and that they continue as soon as it has ended."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def learned(api: ApiServer, directory: Path, **given: Any) -> dict[str, Any]:
     answer = api.call(f"executions/{execution}/claim", {"attempt": attempt, "resume": False})
     spec = ExecutionSpec.from_dict(answer.json)
     config_files.write(directory / execution, spec, [], {}, {})
-    known = json.loads((directory / execution / "execution.json").read_text()) | config_files.environment(spec)
+    known = json.loads((directory / execution / "execution.json").read_text()) | config_files.build_environment(spec)
     return {name: value for name, value in known.items() if name.startswith(MEMBERSHIPS)}
 
 
 def test_a_container_learns_of_the_task_and_the_pipeline_that_it_is_of(api: ApiServer, tmp_path: Path) -> None:
     api.add_task()
     pipeline = api.add_pipeline(("a", "execution"), ("search", "task"))
-    first, second = pipelines.nodes(api.db, pipeline.id)
+    first, second = pipelines.list_nodes(api.db, pipeline.id)
     task = api.add_task("lr", pipeline_node_id=second.id)
     of_task = {
         "valohai.task-counter": 2, "valohai.task-id": task.uuid, "valohai.task-title": "lr", "VH_TASK_ID": task.uuid
@@ -58,7 +58,7 @@ def test_the_end_of_an_execution_has_the_worker_look_at_its_group_at_once(site: 
     if group == "task":
         execution, attempt = api.started(task_id=api.add_task().id, trial=0)
     else:
-        (node,) = pipelines.nodes(api.db, api.add_pipeline(("a", "execution")).id)
+        (node,) = pipelines.list_nodes(api.db, api.add_pipeline(("a", "execution")).id)
         execution, attempt = api.started(pipeline_node_id=node.id)
     wait_for(lambda: site.admin.delete("pushmill:nudged"), 5)  # its runner came online
     assert api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200

@@ -1,4 +1,4 @@
-"""Tasks and pipelines in the comment on a pull request: a row each, with what a reviewer asks."""
+"""Tasks and pipelines in the comment on a pull request: a row each, with the metrics that a reviewer needs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pushed(pull: Pull, branch: str = "work") -> Groups:
         execute(told.db, "UPDATE pull_request SET sha = ?", (sha,))
     commit = told.server.commit("model", sha)
     push_id = next(push.id for push in told.server.pushes("model") if push.commit_id == commit.id)
-    project = projects.by_name(told.db, "model")
+    project = projects.get_by_name(told.db, "model")
     user = users.get(told.db, 1)
     return Groups(db=told.db, context=told.server.context, project=project, commit=commit, user=user, push_id=push_id)
 

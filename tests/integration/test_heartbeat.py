@@ -1,4 +1,4 @@
-"""What a runner tells the server of itself, and what it says on its own machine of the answers."""
+"""A runner's heartbeats, and what the runner does with the answers."""
 
 from __future__ import annotations
 

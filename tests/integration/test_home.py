@@ -1,4 +1,4 @@
-"""The first page: of what happens now, a person sees what belongs to their projects, and others see that machines are busy."""
+"""The first page shows what happens now in the projects of a user; of other projects, only that machines are busy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from web.store.pushes import NewPush, PushOutcome, PushResult
 
 
 def push(api: ApiServer, name: str, project: str = "demo", result: PushResult = PushResult.NOTHING) -> int:
-    found = projects.by_name(api.db, project)
-    repository = projects.repositories(api.db, found.id)[0]
+    found = projects.get_by_name(api.db, project)
+    repository = projects.list_repositories(api.db, found.id)[0]
     commit = api.commit if project == "demo" else api.add_commit(found, "7" * 40)
     event = PushEvent(ref="refs/heads/main", before="0" * 40, after=commit.identifier, identity=name)
     outcome = PushOutcome(text=name, commit_id=commit.id, result=result)
@@ -30,7 +30,7 @@ def push(api: ApiServer, name: str, project: str = "demo", result: PushResult = 
 
 def running(api: ApiServer, project: str) -> int:
     uuid, _ = api.started(
-        commit=api.add_commit(projects.by_name(api.db, project), ("8" if project == "demo" else "9") * 40)
+        commit=api.add_commit(projects.get_by_name(api.db, project), ("8" if project == "demo" else "9") * 40)
     )
     return api.execution(uuid).id
 
@@ -47,7 +47,7 @@ def test_one_sees_the_executions_and_pushes_of_ones_own_projects_alone(api: ApiS
     user = identities.add_user(api.db, "reader", is_admin=False)
     members.set_role(api.db, api.demo.id, user.id, Role.READER)
     person = Person(api)
-    person.log_in("reader", identities.new_token(api.db, "reader", [Scope.ADMIN]).secret)
+    person.log_in("reader", identities.create_token(api.db, "reader", [Scope.ADMIN]).secret)
     page = person.get("/").text
     assert "no rule matched: here" in page
     assert f"demo #{executions.get(api.db, mine).counter}" in page
@@ -61,7 +61,7 @@ def test_one_sees_the_executions_and_pushes_of_ones_own_projects_alone(api: ApiS
 
 def test_a_push_is_a_problem_until_a_newer_one_of_its_branch(api: ApiServer) -> None:
     def problems() -> list[str]:
-        return [problem.verdict.text for problem in now.now(api.context, None).problems]
+        return [problem.verdict.text for problem in now.collect_activity(api.context, None).problems]
 
     push(api, "no rule matched")
     assert problems() == ["no rule matched"]
@@ -71,8 +71,8 @@ def test_a_push_is_a_problem_until_a_newer_one_of_its_branch(api: ApiServer) -> 
     assert problems() == []
     execute(api.db, "UPDATE execution SET state = ? WHERE id = ?", (State.ERROR, execution.id))
     assert problems() == [f"1 execution, 1 failed: {execution.step}"]
-    assert activity.recent_problems(api.db, None, clock.after(60), 10) == []
-    assert activity.recent_problems(api.db, [], clock.after(-60), 10) == []
+    assert activity.list_recent_problems(api.db, None, clock.add_to_now(60), 10) == []
+    assert activity.list_recent_problems(api.db, [], clock.add_to_now(-60), 10) == []
 
 
 def test_lists_are_bounded_and_the_page_says_how_many_more_there_are(api: ApiServer) -> None:
@@ -81,7 +81,7 @@ def test_lists_are_bounded_and_the_page_says_how_many_more_there_are(api: ApiSer
     person = Person(api)
     person.log_in()
     page = person.get("/").text
-    assert len(now.now(api.context, None).waiting) == now.WAITING
+    assert len(now.collect_activity(api.context, None).waiting) == now.WAITING
     assert "And 3 more waiting." in page
 
 
@@ -94,7 +94,7 @@ def test_a_gpu_is_as_warm_as_it_was_at_its_last_sample(api: ApiServer) -> None:
     with transaction(api.db):
         samples = [usage.Sample(time_us=at, series="gpu:0", value=value) for at, value in ((1, 10.0), (2, 100.0))]
         usage.add(api.db, execution, samples)
-    (machine,) = [found for found in machines.machines(api.db, {}) if found.cells]
+    (machine,) = [found for found in machines.list_machines(api.db, {}) if found.cells]
     assert [(cell.level, cell.percent, cell.busy) for cell in machine.cells] == [
         (0, None, False), (1, None, True), (machines.LEVELS, 100.0, True),
     ]  # fmt: skip

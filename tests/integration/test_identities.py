@@ -1,4 +1,4 @@
-"""Users, tokens with scopes and lifetimes, and sessions that end with them."""
+"""Users, tokens with scopes and an expiry, and sessions that end with them."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from web.http import live, streams
 from web.services import identities, throttle
 from web.services.throttle import Throttle
 from web.store import migrations, users
-from web.store.db import connect, execute, row, transaction
+from web.store.db import connect, execute, fetch_row, transaction
 
 PAST = "2020-01-01T00:00:00.000000Z"
 
 
 def made(api: ApiServer | PushServer, *scopes: Scope, user: str = "admin", **more: Any) -> identities.NewToken:
-    return identities.new_token(api.db, user, scopes, **more)
+    return identities.create_token(api.db, user, scopes, **more)
 
 
 def test_an_administrators_token_administers_only_with_that_scope_and_a_users_never(api: ApiServer) -> None:
@@ -61,7 +61,7 @@ def expired(api: ApiServer, token_id: int) -> None:
 
 def deleted(api: ApiServer, token_id: int) -> None:
     execute(api.db, "DELETE FROM token WHERE id = ?", (token_id,))
-    identities.new_token(api.db, "admin", [Scope.ADMIN])  # SQLite gives it the id of the deleted one
+    identities.create_token(api.db, "admin", [Scope.ADMIN])  # SQLite gives it the id of the deleted one
 
 
 def disabled(api: ApiServer, token_id: int) -> None:
@@ -97,7 +97,7 @@ def test_a_user_who_is_enabled_again_has_the_tokens_of_before(api: ApiServer, gr
     with pytest.raises(Exception, match="is disabled"):
         made(api, Scope.READ, user="grace")
     identities.enable(api.db, "grace")
-    found = users.by_token(api.db, grace.secret)
+    found = users.find_by_token(api.db, grace.secret)
     assert found is not None
     assert found.user.username == "grace"
 
@@ -189,7 +189,7 @@ def test_the_last_use_of_a_token_is_recorded_once_an_hour(api: ApiServer) -> Non
     headers = {"Authorization": token(one.secret)}
 
     def last_used() -> str | None:
-        found = row(api.db, "SELECT last_used_at FROM token WHERE id = ?", (one.id,))
+        found = fetch_row(api.db, "SELECT last_used_at FROM token WHERE id = ?", (one.id,))
         assert found is not None
         return found["last_used_at"]  # type: ignore[no-any-return]
 
@@ -199,7 +199,7 @@ def test_the_last_use_of_a_token_is_recorded_once_an_hour(api: ApiServer) -> Non
     assert first is not None
     api.client.get("/api/v0/users/me/", headers=headers)
     assert last_used() == first
-    execute(api.db, "UPDATE token SET last_used_at = ?", (clock.after(-3601),))
+    execute(api.db, "UPDATE token SET last_used_at = ?", (clock.add_to_now(-3601),))
     api.client.get("/api/v0/users/me/", headers=headers)
     assert (last_used() or "") > first
 
@@ -215,11 +215,11 @@ def test_tokens_of_an_older_database_keep_all_rights(tmp_path: Path) -> None:
         execute(db, "INSERT INTO user (username, is_admin, created_at) VALUES ('admin', 1, ?)", (PAST,))
         sql = "INSERT INTO token (user_id, name, sha256, last8, created_at) VALUES (1, ?, ?, '', ?)"
         for secret in ("pm_one", "pm_two"):
-            execute(db, sql, (secret, users.fingerprint(secret), PAST))
+            execute(db, sql, (secret, users.hash_secret(secret), PAST))
     for name in names:
         if name >= "m0011":
             modules[name].migrate(db)
-    found = [users.by_token(db, secret) for secret in ("pm_one", "pm_two")]
+    found = [users.find_by_token(db, secret) for secret in ("pm_one", "pm_two")]
     assert [one.scopes if one else None for one in found] == [{Scope.ADMIN}, {Scope.ADMIN}]
     db.close()
 
@@ -255,7 +255,7 @@ def test_large_files_need_the_scope_of_what_git_does_with_them(
         assert (
             api.client.put(f"/git/new.git/info/lfs/objects/{'0' * 64}", data=b"x", headers=headers).status_code == 403
         )
-        assert row(api.db, "SELECT * FROM project WHERE name = 'new'") is None
+        assert fetch_row(api.db, "SELECT * FROM project WHERE name = 'new'") is None
 
 
 def test_git_says_which_scope_is_missing(api: ApiServer) -> None:
@@ -282,16 +282,16 @@ def test_users_and_tokens_are_made_listed_and_ended_by_the_command_line(api: Api
     assert secret.startswith("pm_")
     assert secret not in done.stderr
     assert "git push http://grace:TOKEN@127.0.0.1:8000/git/NAME.git main" in done.stderr
-    found = users.by_token(api.db, secret)
+    found = users.find_by_token(api.db, secret)
     assert found is not None
     assert found.scopes == {Scope.PUSH, Scope.READ}
     listed = {one["id"]: one for one in json.loads(pushmill(api, "token", "list", "--json").stdout)}[found.token_id]
     assert (listed["username"], listed["name"], listed["state"]) == ("grace", "ci", "active")
-    assert 89 < clock.seconds_between(clock.now(), listed["expires_at"]) / 86400 <= 90
+    assert 89 < clock.count_seconds_between(clock.now(), listed["expires_at"]) / 86400 <= 90
     assert subprocess.run(["grep", "-raF", secret, str(api.config.data)], capture_output=True).returncode == 1
     assert "revoked" in pushmill(api, "token", "revoke", str(found.token_id)).stdout
     assert "revoked" in pushmill(api, "token", "list", "grace").stdout
-    assert users.by_token(api.db, secret) is None
+    assert users.find_by_token(api.db, secret) is None
     assert pushmill(api, "user", "disable", "grace").returncode == 0
     assert json.loads(pushmill(api, "user", "list", "--json").stdout)[1]["disabled_at"]
 

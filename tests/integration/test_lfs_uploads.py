@@ -28,8 +28,8 @@ OID = hashlib.sha256(CONTENT).hexdigest()
 
 
 def store(pushes: PushServer, project: str = "model") -> Path:
-    found = projects.repositories(pushes.db, projects.by_name(pushes.db, project).id)[0]
-    return hosting.lfs_path(pushes.config, found)
+    found = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, project).id)[0]
+    return hosting.get_lfs_path(pushes.config, found)
 
 
 def pushed(pushes: PushServer, checkout: Checkout) -> str:
@@ -62,7 +62,7 @@ def test_the_first_push_uploads_and_a_clone_downloads(pushes: PushServer, checko
 
 def test_an_execution_of_it_needs_nothing_more(pushes: PushServer, checkout: Checkout) -> None:
     sha = pushed(pushes, checkout)
-    repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
+    repository = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
     for state in ("ready", "failed"):
         sources.request(pushes.db, repository.id, sha)
         services.fetch_wanted(pushes.context, repository.id)
@@ -87,7 +87,7 @@ def test_what_is_not_the_object_is_refused_and_nothing_of_it_is_kept(pushes: Pus
 
 def test_a_token_that_may_only_read_downloads_alone(pushes: PushServer, checkout: Checkout) -> None:
     pushed(pushes, checkout)
-    reading = identities.new_token(pushes.db, "admin", [Scope.READ]).secret
+    reading = identities.create_token(pushes.db, "admin", [Scope.READ]).secret
     assert asked(pushes, "download", (OID, len(CONTENT)), token=reading).status_code == 200
     assert asked(pushes, "upload", ("0" * 64, 1), token=reading).status_code == 403
     assert put(pushes, hashlib.sha256(b"x").hexdigest(), b"x", token=reading).status_code == 403

@@ -1,4 +1,4 @@
-"""Every limit ends an execution with its own reason, in a sentence that names the limit."""
+"""Every limit ends an execution with its own reason and a message that names the limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner_host import BUSYBOX, IMAGE, docker, execute, execution, keeper_proce
 from runner_server import RunnerServer
 
 from core.config import Memory, Size
-from runner.host import Host, memory_bytes
+from runner.host import Host, get_memory_bytes
 
 pytestmark = pytest.mark.docker
 
@@ -62,7 +62,7 @@ def test_without_a_setting_a_container_gets_most_of_the_machines_memory(server: 
     show = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
     recorded = server.add(execution(show))
     execute(host, recorded.spec.uuid, 1)
-    assert abs(int(recorded.lines()[0]) - 0.9 * memory_bytes()) < 5000  # the kernel counts in pages
+    assert abs(int(recorded.lines()[0]) - 0.9 * get_memory_bytes()) < 5000  # the kernel counts in pages
 
 
 def test_time(server: RunnerServer, host: Host) -> None:

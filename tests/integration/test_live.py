@@ -1,4 +1,4 @@
-"""Live pages over real HTTP: nothing is lost, nothing comes twice, and no stream outlives its reader."""
+"""Live pages over real HTTP: no event is lost or repeated, and no stream outlives its reader."""
 
 from __future__ import annotations
 
@@ -257,6 +257,9 @@ def test_an_unfinished_line_is_shown_replaced_and_then_stored_whole(followed: Fo
     assert said[-1]["message"] == "first"  # clients of the API get whole lines
     followed.print('{"loss": 12}')
     assert told(events) == ""
+    again = followed.events(after=f"{1 + FIRST_LINES}-0")  # a page that has shown the unfinished line
+    assert told(again) == ""
+    again.close()  # type: ignore[attr-defined]
     preview("of a runner that is late", 0)
     followed.finish()
     kinds = [event.kind for event in events]

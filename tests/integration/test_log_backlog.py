@@ -1,4 +1,4 @@
-"""A log with a backlog: the shipper reads the next batch while the server stores the one before."""
+"""A log with a backlog: the shipper reads the next batch while the server stores the previous one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SECRET = b"a secret of 21 letters"
 
 @contextmanager
 def backlog(server: RunnerServer, spool_dir: Path, text: bytes) -> Iterator[tuple[Recorded, Shipper]]:
-    """A shipper that has not begun, and all the output that it will find."""
+    """A shipper that has not started, and all of the output."""
     spec = execution("print")
     recorded = server.add(spec)
     recorded.claimed = True
@@ -73,7 +73,7 @@ def test_after_a_late_batch_of_another_process_the_log_continues_behind_it(
     server: RunnerServer, tmp_path: Path
 ) -> None:
     def late() -> None:
-        """A killed predecessor had sent more than we knew."""
+        """A killed predecessor has sent more than is known here."""
         have = recorded.acknowledged["stdout"]
         recorded.acknowledged["stdout"] = have + 1000
         recorded.pieces["stdout"].append(TEXT[have : have + 1000])

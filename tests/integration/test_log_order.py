@@ -1,4 +1,4 @@
-"""The order of a log is the order in which things happened, however quick the commands and whoever dies meanwhile."""
+"""The lines of a log are in the order of printing, however fast commands are and whichever process dies."""
 
 from __future__ import annotations
 

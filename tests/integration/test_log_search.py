@@ -1,4 +1,4 @@
-"""Search of a log: every line that contains the text, once, whatever the file's segments, parts and damages."""
+"""Search in a log finds every matching line once, in all segments and parts, also if files are damaged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def printed(api: ApiServer, batches: list[tuple[str, bytes]]) -> Execution:
 
 def search(api: ApiServer, execution: Execution, query: Query, most: int = 10**6) -> list[LogLine]:
     """All hits, asked for as a page does: again and again from where the last answer ended."""
-    at, first, found = logs.length(api.db, execution), 0, list[LogLine]()
+    at, first, found = logs.get_length(api.db, execution), 0, list[LogLine]()
     while first < at.lines:
         span = Span(first=first, end=at.lines, most=most, seconds=0)
         part = log_search.search(api.config.logs_dir, execution, at, query, span)
@@ -41,7 +41,7 @@ def search(api: ApiServer, execution: Execution, query: Query, most: int = 10**6
 
 
 def expected(api: ApiServer, execution: Execution, query: Query) -> list[LogLine]:
-    at = logs.length(api.db, execution)
+    at = logs.get_length(api.db, execution)
     lines = logs.read(api.config.logs_dir, execution, at, 0, at.lines, query.stream or None)
     text = query.text.decode()
     fold = text != text.lower()
@@ -101,7 +101,7 @@ def test_windows_of_a_filtered_log_join_without_gaps_in_both_directions(
 ) -> None:
     monkeypatch.setattr(log_search, "WINDOW_LINES", 10)
     execution = mixed(limited, block)
-    at = logs.length(limited.db, execution)
+    at = logs.get_length(limited.db, execution)
     for query in QUERIES[1:20]:
         view = LogView(logs_dir=limited.config.logs_dir, execution=execution, at=at, filter=query)
         numbers = [line.number for line in expected(limited, execution, query)]
@@ -125,16 +125,16 @@ def shown(html: str) -> list[int]:
 
 def test_a_line_is_followed_with_a_filter_if_a_reload_shows_it(api: ApiServer) -> None:
     execution = mixed(api, 1)
-    at = logs.length(api.db, execution)
+    at = logs.get_length(api.db, execution)
     lines = list(logs.read(api.config.logs_dir, execution, at, 0, at.lines))
     for query in QUERIES:
-        assert list(log_view.visible(lines, query)) == expected(api, execution, query), query
+        assert list(log_view.filter_lines(lines, query)) == expected(api, execution, query), query
 
 
 def test_a_log_whose_files_are_lost_or_damaged_has_an_end(api: ApiServer) -> None:
     execution = printed(api, [("stdout", b"needle\n" * 5)] * 20)
     needle = Query(text=b"needle")
-    log, index = sorted(logs.files(api.config.logs_dir, execution), key=lambda path: path.suffix, reverse=True)
+    log, index = sorted(logs.list_files(api.config.logs_dir, execution), key=lambda path: path.suffix, reverse=True)
     whole = index.read_bytes()
     for damaged in (whole[: len(whole) // 2 + 3], whole[::-1], b"", b"\xff" * len(whole)):
         index.write_bytes(damaged)
@@ -147,8 +147,8 @@ def test_a_log_whose_files_are_lost_or_damaged_has_an_end(api: ApiServer) -> Non
 
 def test_status_lines_are_found_among_many_others(api: ApiServer) -> None:
     execution = printed(api, [("stdout", b"x\n")] * 50)
-    at = logs.length(api.db, execution)
-    found = [line.text for line in log_search.status_lines(api.config.logs_dir, execution, at)]
+    at = logs.get_length(api.db, execution)
+    found = [line.text for line in log_search.iterate_status_lines(api.config.logs_dir, execution, at)]
     assert found == [
         line.text for line in logs.read(api.config.logs_dir, execution, at, 0, at.lines) if line.stream == "status"
     ]

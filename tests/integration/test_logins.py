@@ -1,4 +1,4 @@
-"""Logins by a real OpenID Connect provider on loopback, and what of its answers is refused."""
+"""Logins by a real OpenID Connect provider on loopback, and answers that are refused."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from joserfc.jwk import OctKey, RSAKey
 from site_client import CSRF, Person
 from werkzeug.test import TestResponse
 
-from core.config import from_table
+from core.config import build_config
 from core.errors import ConfigError
 from core.identity import Scope
 from core.login_config import LoginConfig
 from core.rights import Role
 from web.services import identities
 from web.services.logins import providers
-from web.services.logins.providers import Providers, claim_problem
+from web.services.logins.providers import Providers, find_claim_problem
 from web.store import audit, logins, members, users
 from web.store.audit import Act, AuditQuery, Kind
 
@@ -77,11 +77,11 @@ class Place:
 
     @property
     def user(self) -> str:
-        """Who is logged in."""
+        """Return the user who is logged in."""
         return self.person.get("/").text.partition('<summary><span class="clip">')[2].partition("<")[0]
 
     def link(self) -> str:
-        """The address of the button that links an account."""
+        """Return the address of the button that links an account."""
         token = CSRF.search(self.person.get("/auth/tokens/").text)
         assert token is not None
         return f"/login/company?link={token[1]}"
@@ -102,22 +102,22 @@ def test_somebody_new_gets_a_user_with_the_configured_role(place: Place) -> None
     answer = place.log_in(path="/login/company?next=/p/demo/")
     assert (answer.status_code, answer.location) == (303, "/p/demo/")
     assert place.user == "grace"
-    grace = users.by_name(place.api.db, "grace")
+    grace = users.find_by_name(place.api.db, "grace")
     assert grace is not None
     assert not grace.is_admin
-    assert members.role(place.api.db, grace.id, place.api.demo.id) is Role.WRITER
+    assert members.find_role(place.api.db, grace.id, place.api.demo.id) is Role.WRITER
     (entry,) = audit.search(place.api.db, AuditQuery(action=Act.LOGIN), 9)
     assert (entry.username, entry.token, entry.address) == ("grace", "", "127.0.0.1")
     place.person = Person(place.api)
     place.log_in()
     assert place.user == "grace"
-    assert [user.username for user in users.listing(place.api.db)] == ["admin", "grace"]
+    assert [user.username for user in users.list_users(place.api.db)] == ["admin", "grace"]
 
 
 def test_a_user_of_the_same_name_is_never_taken(place: Place) -> None:
     place.log_in(sub="8")
     assert place.user == "admin-2"
-    found = users.by_name(place.api.db, "admin-2")
+    found = users.find_by_name(place.api.db, "admin-2")
     assert found is not None
     assert not found.is_admin
 
@@ -128,19 +128,19 @@ def test_an_account_is_linked_by_its_user_alone(place: Place) -> None:
     back = place.consent(place.begin(place.link()), "8")
     assert Person(place.api).get(back).status_code == 403  # in the browser of somebody else
     assert place.person.get(back).location == "/auth/tokens/#h-logins"
-    assert [login.subject for login in logins.of_user(place.api.db, place.api.admin.id)] == ["8"]
+    assert [login.subject for login in logins.list_logins(place.api.db, place.api.admin.id)] == ["8"]
     place.person = Person(place.api)
     place.log_in(sub="8")
     assert place.user == "admin"
     other = identities.add_user(place.api.db, "other", is_admin=False)
     assert other.id
-    issuer = logins.of_user(place.api.db, place.api.admin.id)[0].issuer
+    issuer = logins.list_logins(place.api.db, place.api.admin.id)[0].issuer
     stranger = Person(place.api)
-    stranger.log_in("other", identities.new_token(place.api.db, "other", [Scope.ADMIN]).secret)
+    stranger.log_in("other", identities.create_token(place.api.db, "other", [Scope.ADMIN]).secret)
     stranger.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
-    assert logins.of_user(place.api.db, place.api.admin.id)
+    assert logins.list_logins(place.api.db, place.api.admin.id)
     place.person.post("/auth/logins/remove", "/auth/tokens/", issuer=issuer, subject="8")
-    assert logins.of_user(place.api.db, place.api.admin.id) == []
+    assert logins.list_logins(place.api.db, place.api.admin.id) == []
     entries = audit.search(place.api.db, AuditQuery(kind=Kind.LOGIN), 9)
     assert [(entry.action, entry.name) for entry in entries] == [(Act.REMOVE, "admin"), (Act.CREATE, "admin")]
 
@@ -168,7 +168,7 @@ def test_without_create_strangers_are_told_what_to_do(tmp_path: Path, issuer: st
     answer = place.log_in()
     assert answer.status_code == 403
     assert "No user here belongs to grace." in answer.text
-    assert users.by_name(place.api.db, "grace") is None
+    assert users.find_by_name(place.api.db, "grace") is None
     assert audit.search(place.api.db, AuditQuery(action=Act.FAILED_LOGIN), 1)
     place.api.close()
 
@@ -333,7 +333,7 @@ CLAIMS = {"iss": "https://id.example", "aud": "pushmill", "exp": 1000.0, "nonce"
 ])  # fmt: skip
 def test_claims_of_a_token_for_somebody_else_are_refused(changes: Mapping[str, Any], problem: str) -> None:
     config = LoginConfig(issuer="https://id.example/", client_id="pushmill", client_secret="x")
-    found = claim_problem(CLAIMS | changes, config, "n", 900.0)
+    found = find_claim_problem(CLAIMS | changes, config, "n", 900.0)
     assert (problem in found) if problem else (found == "")
 
 
@@ -346,7 +346,7 @@ def test_claims_of_a_token_for_somebody_else_are_refused(changes: Mapping[str, A
 ])  # fmt: skip
 def test_settings_that_cannot_work_are_refused(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=r"login\.company") as caught:
-        from_table({"login": {"company": {"client_id": "a", "client_secret": "b"} | values}}, Path("/nowhere"))
+        build_config({"login": {"company": {"client_id": "a", "client_secret": "b"} | values}}, Path("/nowhere"))
     assert words in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""The log of an execution on disk: what was appended is read, whatever happened in between."""
+"""The log of an execution on disk: appended lines are read again, whatever happened in between."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Log:
 
     def append(self, text: bytes, stream: str = "stdout", first_us: int = 0, last_us: int = 0) -> None:
         with transaction(self.db):
-            at = logs.length(self.db, self.execution, self.limit)
+            at = logs.get_length(self.db, self.execution, self.limit)
             start = at.acknowledged[stream]
             batch = LogBatch(
                 attempt=1, stream=stream, start=start, end=start + len(text), first_us=first_us, last_us=last_us
@@ -39,7 +39,7 @@ class Log:
             logs.append(self.db, self.logs_dir, self.execution, at, batch, lines)
 
     def read(self, first: int = 0, count: int = 10**9, stream: str | None = None) -> list[LogLine]:
-        at = logs.length(self.db, self.execution)
+        at = logs.get_length(self.db, self.execution)
         return list(logs.read(self.logs_dir, self.execution, at, first, count, stream))
 
     @property
@@ -52,7 +52,7 @@ class Log:
 def log(api: ApiServer) -> Log:
     """An empty log."""
     execution = api.add_execution()
-    for path in logs.files(api.config.logs_dir, execution):
+    for path in logs.list_files(api.config.logs_dir, execution):
         path.unlink()
     with transaction(api.db):
         sql = "UPDATE execution SET log_bytes = 0, log_lines = 0, log_segments = 0, log_last_us = 0"
@@ -108,7 +108,7 @@ def test_what_a_killed_writer_left_is_neither_read_nor_kept(log: Log) -> None:
 def test_a_transaction_that_fails_leaves_the_log_as_it_was(log: Log) -> None:
     log.append(b"kept\n")
     with pytest.raises(ZeroDivisionError), transaction(log.db):
-        at = logs.length(log.db, log.execution)
+        at = logs.get_length(log.db, log.execution)
         batch = LogBatch(attempt=1, stream="stdout", start=5, end=10, first_us=0, last_us=0)
         logs.append(log.db, log.logs_dir, log.execution, at, batch, logs.WholeLines(b"gone\n", 1))
         _ = 1 / 0
@@ -179,7 +179,7 @@ def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, text:
     log.append(b"oops\n", "stderr")
     for path, content in zip(log.paths, (text, index), strict=True):
         path.write_bytes(content)
-    total = logs.length(shared.db, log.execution).lines
+    total = logs.get_length(shared.db, log.execution).lines
     assert sum(line.count for line in log.read()) == total
     log.append(b"next\n")
     assert sum(line.count for line in log.read()) == total + 1
@@ -187,14 +187,14 @@ def test_files_of_any_content_are_read_without_an_error(shared: ApiServer, text:
 
 def test_a_log_that_was_never_written_is_empty(log: Log) -> None:
     assert log.read() == []
-    logs.sync(log.logs_dir, log.execution, logs.length(log.db, log.execution))
+    logs.sync(log.logs_dir, log.execution, logs.get_length(log.db, log.execution))
 
 
 def test_long_lines_are_cut_between_characters_and_their_pieces_have_times_of_their_own(log: Log) -> None:
     long = ("ä€𝄞" * 40_000).encode()
     log.append(b"a\n" + long + b"\nb\n", first_us=0, last_us=0)
     log.append(b"c\n")
-    pieces = list(logs.messages(iter(log.read())))
+    pieces = list(logs.split_long_lines(iter(log.read())))
     assert b"".join(piece.message for piece in pieces if piece.number == 1) == long
     assert all(len(piece.message) <= MESSAGE_BYTES for piece in pieces)
     assert all("\ufffd" not in piece.text for piece in pieces)
@@ -205,7 +205,7 @@ def test_long_lines_are_cut_between_characters_and_their_pieces_have_times_of_th
 @pytest.mark.parametrize("size", [MESSAGE_BYTES, MESSAGE_BYTES + 1, 3 * MESSAGE_BYTES + 5])
 def test_cutting_loses_no_byte_of_what_is_no_text(filler: bytes, size: int) -> None:
     line = LogLine(0, 0, "stdout", filler * size)
-    pieces = list(logs.messages(iter([line])))
+    pieces = list(logs.split_long_lines(iter([line])))
     assert b"".join(piece.message for piece in pieces) == line.message
     assert all(0 < len(piece.message) <= MESSAGE_BYTES for piece in pieces)
 
@@ -245,7 +245,7 @@ def test_a_log_equals_a_plain_list_of_lines(
     assert [line.number for line in found] == list(range(len(expected)))
     assert all(earlier.time_us < later.time_us for earlier, later in pairwise(found))
     assert log.read(first, count) == found[first : first + count]
-    at = logs.length(shared.db, execution)
+    at = logs.get_length(shared.db, execution)
     for stream in STREAMS:
         assert at.acknowledged[stream] == sum(
             len(line) + 1 for lines, name, *_ in batches if name == stream for line in lines
@@ -292,7 +292,7 @@ def test_other_streams_lose_nothing_to_one_that_is_too_long(log: Log) -> None:
     ]
     said = [line.text for line in log.read(stream="status")]
     assert [text for text in said if text.startswith("Command")] == [f"Command {n}" for n in (0, 500, 1000, 1500)]
-    assert sum(line.count for line in log.read()) == logs.length(log.db, log.execution).lines
+    assert sum(line.count for line in log.read()) == logs.get_length(log.db, log.execution).lines
 
 
 def test_a_writer_that_is_killed_in_the_middle_of_a_tail_costs_and_doubles_nothing(log: Log) -> None:
@@ -301,7 +301,7 @@ def test_a_writer_that_is_killed_in_the_middle_of_a_tail_costs_and_doubles_nothi
         log.append(numbered(number, number + 10))
         before = log.read()
         with pytest.raises(ZeroDivisionError), transaction(log.db):
-            at = logs.length(log.db, log.execution, log.limit)
+            at = logs.get_length(log.db, log.execution, log.limit)
             start = at.acknowledged["stdout"]
             batch = LogBatch(attempt=1, stream="stdout", start=start, end=start + 50, first_us=0, last_us=0)
             logs.append(log.db, log.logs_dir, log.execution, at, batch, logs.WholeLines(b"gone-gone\n" * 5, 5))

@@ -1,4 +1,4 @@
-"""Programs that print millions of metadata values: what is stored and what a page reads are bounded."""
+"""Programs that print millions of metadata values: stored rows and the work of a page are bounded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from site_client import Person
 from web.processes.sweep import Sweeper
 from web.services.presentation import charts
 from web.store import metadata
-from web.store.db import Database, execute, row, rows, transaction
+from web.store.db import Database, execute, fetch_row, fetch_rows, transaction
 from web.store.metadata import MERGED_AT_ONCE, SMALL, Counts
 from web.store.metadata_chunks import FULL, Point
 
@@ -42,7 +42,7 @@ def printed(api: ApiServer, lines: list[dict[str, object]], uuid: str = "", at: 
 
 
 def kept(api: ApiServer, uuid: str, key: str) -> list[Point]:
-    return metadata.series(api.db, api.execution(uuid).id, key)
+    return metadata.list_points(api.db, api.execution(uuid).id, key)
 
 
 def all_kinds(many: int) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -59,7 +59,7 @@ def store_rows(db: Database, execution_id: int, lines: list[tuple[int, dict[str,
     with transaction(db):
         metadata.add(db, execution_id, lines)
         execute(db, "DELETE FROM metadata_chunk WHERE execution_id = ?", (execution_id,))
-        for found in rows(db, "SELECT id, name FROM metadata_key"):
+        for found in fetch_rows(db, "SELECT id, name FROM metadata_key"):
             values = [(i, time_us, line.get(found["name"], ...)) for i, (time_us, line) in enumerate(lines)]
             stored = [
                 (execution_id, found["id"], i, time_us, v if type(v) in (int, float) else json.dumps(v))
@@ -71,12 +71,15 @@ def store_rows(db: Database, execution_id: int, lines: list[tuple[int, dict[str,
 
 def answers(db: Database, execution_id: int) -> list[str]:
     """Everything that is read of metadata, as text that differs for 1 and 1.0."""
-    found: list[Any] = [metadata.latest(db, execution_id), metadata.lines(db, execution_id, 0, 10_000)]
-    found += [metadata.since(db, execution_id, first, 1000) for first in (0, 777, 1450, 1990)]
-    for key in metadata.latest(db, execution_id):
-        found += [metadata.series(db, execution_id, key), metadata.values_at(db, execution_id, key, [0, 97, 1601, 3])]
-        found += [metadata.extremes(db, execution_id, key, 10_000)]
-        few, counts = metadata.extremes(db, execution_id, key, 100)
+    found: list[Any] = [metadata.get_latest(db, execution_id), metadata.list_lines(db, execution_id, 0, 10_000)]
+    found += [metadata.list_points_by_key(db, execution_id, first, 1000) for first in (0, 777, 1450, 1990)]
+    for key in metadata.get_latest(db, execution_id):
+        found += [
+            metadata.list_points(db, execution_id, key),
+            metadata.get_values_at(db, execution_id, key, [0, 97, 1601, 3]),
+        ]
+        found += [metadata.list_extremes(db, execution_id, key, 10_000)]
+        few, counts = metadata.list_extremes(db, execution_id, key, 100)
         found += [
             counts,
             few[-1:] if key != "mixed" else [],
@@ -95,9 +98,9 @@ def test_a_long_series_keeps_its_ends_its_peaks_and_is_even(small: ApiServer) ->
     assert {point.seq: point.value for point in points if abs(point.value) == 999} == peaks
     gaps = [b.seq - a.seq for a, b in pairwise(point for point in points if point.seq < 19_000)]
     assert max(gaps) < 10 * 20_000 / len(points)
-    _, counts = metadata.extremes(small.db, small.execution(uuid).id, "loss", 1000)
+    _, counts = metadata.list_extremes(small.db, small.execution(uuid).id, "loss", 1000)
     assert counts == Counts(20_000, len(points))
-    assert metadata.latest(small.db, small.execution(uuid).id) == {"loss": 19_999 % 7}
+    assert metadata.get_latest(small.db, small.execution(uuid).id) == {"loss": 19_999 % 7}
 
 
 def test_keys_share_the_limit(small: ApiServer) -> None:
@@ -114,7 +117,7 @@ def test_values_of_all_kinds_are_thinned(small: ApiServer) -> None:
     kinds: list[object] = ["text", None, True, 1.5, float("nan"), [1, {"a": 2}], 3]
     uuid = printed(small, [{"mixed": kinds[i % 7]} for i in range(5000)])
     assert len(kept(small, uuid, "mixed")) <= MOST
-    assert metadata.latest(small.db, small.execution(uuid).id)["mixed"] == kinds[4999 % 7]
+    assert metadata.get_latest(small.db, small.execution(uuid).id)["mixed"] == kinds[4999 % 7]
 
 
 def test_a_chart_over_a_key_that_is_thinned_too_has_its_points(small: ApiServer) -> None:
@@ -138,15 +141,15 @@ def test_a_very_long_series_is_thinned_bit_by_bit_and_is_even_in_the_end(api: Ap
         with transaction(api.db):
             lines = [(i, {"loss": -1 if i == peak else (i * 7919) % 1000}) for i in range(start, start + 10_000)]
             metadata.add(api.db, execution, lines, most)
-        found = row(api.db, "SELECT kept FROM latest")
+        found = fetch_row(api.db, "SELECT kept FROM latest")
         assert found is not None
         assert found["kept"] <= most + 10_000
     for _ in range(3):
         with transaction(api.db):
             metadata.add(api.db, execution, [(0, {"loss": 0})], most)
-    points = metadata.series(api.db, execution, "loss")
+    points = metadata.list_points(api.db, execution, "loss")
     assert [point.value for point in points if point.seq == peak] == [-1]
-    _, counts = metadata.extremes(api.db, execution, "loss", 1000)
+    _, counts = metadata.list_extremes(api.db, execution, "loss", 1000)
     assert counts == Counts(300_003, len(points))
     in_quarters = [sum(1 for point in points if point.seq // 50_000 == quarter) for quarter in range(4)]
     assert max(in_quarters) < 1.2 * min(in_quarters), in_quarters
@@ -159,7 +162,7 @@ def test_a_chart_of_many_values_reads_only_what_is_ready(api: ApiServer) -> None
             lines = [(i, {"loss": 5.5 if i == spike else i % 3}) for i in range(start, start + 50_000)]
             metadata.add(api.db, execution, lines)
     execute(api.db, "UPDATE metadata_chunk SET numbers = x'', times = x'', kinds = x''")  # are not read
-    found = charts.series(api.db, execution, "loss", charts.Axis(by="number"))
+    found = charts.get_series(api.db, execution, "loss", charts.Axis(by="number"))
     assert (found["x"][0], found["x"][-1], found["points"], found["kept"]) == (0, 249_999, 250_000, 250_000)
     assert found["y"][found["x"].index(spike)] == max(found["y"]) == 5.5
     assert {type(y) for y in found["y"]} == {int, float}
@@ -175,15 +178,15 @@ def test_a_part_of_a_long_series_has_more_points_and_all_of_its_peaks(api: ApiSe
         with transaction(api.db):
             metadata.add(api.db, execution, list(enumerate(lines[first : first + 20_000], first)), most=10**6)
     for part in (range(100_090, 100_210), range(100_000, 104_000), range(90_000, 120_000), range(50_000, 190_000)):
-        found = metadata.extremes_between(api.db, execution, "loss", 1000, part)
+        found = metadata.list_extremes_between(api.db, execution, "loss", 1000, part)
         assert len(found) == len(part) if len(part) <= 1000 else 100 < len(found) <= 1000
         assert all(point.seq in part and point.value == values[point.seq] for point in found)
         assert [point.seq for point in found] == sorted({point.seq for point in found})
         assert {(100_100, -5.0), (100_200, 5000.0)} <= {(point.seq, point.value) for point in found}
-    assert metadata.extremes_between(api.db, execution, "note", 1000, range(500)) == []
-    assert metadata.extremes_between(api.db, execution, "none", 1000, range(500)) == []
-    assert metadata.extremes_between(api.db, execution, "loss", 1000, range(10**15, 10**16)) == []
-    zoomed = charts.part_of_series(api.db, execution, "loss", charts.Axis(by="number"), range(100_095, 100_105))
+    assert metadata.list_extremes_between(api.db, execution, "note", 1000, range(500)) == []
+    assert metadata.list_extremes_between(api.db, execution, "none", 1000, range(500)) == []
+    assert metadata.list_extremes_between(api.db, execution, "loss", 1000, range(10**15, 10**16)) == []
+    zoomed = charts.get_series_part(api.db, execution, "loss", charts.Axis(by="number"), range(100_095, 100_105))
     assert (zoomed["x"], zoomed["y"]) == (zoomed["seq"], values[100_095:100_105])
 
 
@@ -196,10 +199,10 @@ def test_little_is_written_for_one_value(api: ApiServer) -> None:
             metadata.add(api.db, execution, [(i, {"loss": i / 2})])
         changed.append(api.db.conn.total_changes - before)
         if i % 500 == 499:
-            assert [point.value for point in metadata.series(api.db, execution, "loss")] == [
+            assert [point.value for point in metadata.list_points(api.db, execution, "loss")] == [
                 n / 2 for n in range(i + 1)
             ]
-    found = rows(api.db, "SELECT size, length(numbers) AS bytes FROM metadata_chunk ORDER BY seq")
+    found = fetch_rows(api.db, "SELECT size, length(numbers) AS bytes FROM metadata_chunk ORDER BY seq")
     assert [item["bytes"] for item in found] == [8 * item["size"] for item in found]
     assert len(found) < 5000 // FULL + MERGED_AT_ONCE
     assert max(item["size"] for item in found) <= FULL + SMALL
@@ -215,10 +218,10 @@ def test_values_of_all_kinds_are_kept_exactly_however_they_arrive(api: ApiServer
         at += many
         if at >= len(lines):
             break
-    found = metadata.lines(api.db, execution, 0, 10_000)
+    found = metadata.list_lines(api.db, execution, 0, 10_000)
     assert list(map(repr, found)) == list(map(repr, lines))
-    assert repr(metadata.lines(api.db, execution, 4321, 99)) == repr(lines[4321:4420])
-    biggest = row(api.db, "SELECT MAX(weight) AS weight, COUNT(*) AS n FROM metadata_chunk")
+    assert repr(metadata.list_lines(api.db, execution, 4321, 99)) == repr(lines[4321:4420])
+    biggest = fetch_row(api.db, "SELECT MAX(weight) AS weight, COUNT(*) AS n FROM metadata_chunk")
     assert biggest is not None
     assert biggest["weight"] < 3 * FULL
 
@@ -234,15 +237,15 @@ def test_rows_of_an_older_release_are_read_and_moved_whenever_it_is_killed(api: 
     expected, more = answers(api.db, ours), True
     while more:
         assert answers(api.db, older) == expected
-        before = rows(api.db, "SELECT COUNT(*) FROM metadata")
+        before = fetch_rows(api.db, "SELECT COUNT(*) FROM metadata")
         with suppress(KeyboardInterrupt), transaction(api.db):
             metadata.move_some_rows(api.db)
             raise KeyboardInterrupt
-        assert rows(api.db, "SELECT COUNT(*) FROM metadata") == before
+        assert fetch_rows(api.db, "SELECT COUNT(*) FROM metadata") == before
         with transaction(api.db):
             more = metadata.move_some_rows(api.db)
-    assert rows(api.db, "SELECT * FROM metadata") == []
-    found = rows(api.db, "SELECT * FROM metadata_chunk WHERE execution_id = ? ORDER BY key_id, seq", (older,))
+    assert fetch_rows(api.db, "SELECT * FROM metadata") == []
+    found = fetch_rows(api.db, "SELECT * FROM metadata_chunk WHERE execution_id = ? ORDER BY key_id, seq", (older,))
     assert all(a["key_id"] < b["key_id"] or a["last"] < b["seq"] for a, b in pairwise(found))
 
 
@@ -253,26 +256,26 @@ def test_the_sweep_moves_rows_of_an_older_release(pushes: PushServer) -> None:
     try:
         for _ in range(4):
             sweeper.sweep()
-            left += rows(pushes.db, "SELECT COUNT(*) AS n FROM metadata")
+            left += fetch_rows(pushes.db, "SELECT COUNT(*) AS n FROM metadata")
     finally:
         sweeper.close()
     assert [item["n"] for item in left] == [20_000, 10_000, 0, 0]
-    assert rows(pushes.db, "SELECT SUM(size) AS n FROM metadata_chunk") == [{"n": 30_000}]
+    assert fetch_rows(pushes.db, "SELECT SUM(size) AS n FROM metadata_chunk") == [{"n": 30_000}]
 
 
 def test_an_older_database_knows_afterwards_how_many_values_its_keys_have(api: ApiServer) -> None:
     execution = api.execution(api.started()[0]).id
     store_rows(api.db, execution, [(0, {"a": 1, "b": 2}), (0, {"a": 3}), (0, {"a": "x"})])
-    before = rows(api.db, "SELECT * FROM metadata")
+    before = fetch_rows(api.db, "SELECT * FROM metadata")
     for column in ("points", "kept"):
         execute(api.db, f"ALTER TABLE latest DROP COLUMN {column}")
     importlib.import_module("web.store.migrations.m0009_metadata_counts").migrate(api.db)
-    found = rows(
+    found = fetch_rows(
         api.db,
         "SELECT name, points, kept FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id ORDER BY name",
     )
     assert [tuple(item.values()) for item in found] == [("a", 3, 3), ("b", 1, 1)]
-    assert rows(api.db, "SELECT * FROM metadata") == before
+    assert fetch_rows(api.db, "SELECT * FROM metadata") == before
 
 
 EXTENTS = "SELECT execution_id, key_id, low, high FROM latest ORDER BY execution_id, key_id"
@@ -287,17 +290,17 @@ def test_the_lowest_and_the_highest_number_of_a_key_are_known_also_after_an_upgr
     store_rows(api.db, older, lines[:1500])
     with transaction(api.db):
         metadata.add(api.db, older, [*lines[1500:], (0, {"mixed": float("nan"), "float": -2})])
-    found = {(item["execution_id"], item["name"]): (item["low"], item["high"]) for item in rows(
+    found = {(item["execution_id"], item["name"]): (item["low"], item["high"]) for item in fetch_rows(
         api.db, "SELECT latest.*, name FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
     )}  # fmt: skip
     assert found[ours, "mixed"] == (-(2.0**53), 0.1)
     assert found[ours, "float"] == (0, 1999 / 7)
     assert found[older, "float"] == (-2, 1999 / 7)
     assert found[ours, "text"] == (None, None)
-    expected = rows(api.db, EXTENTS)
+    expected = fetch_rows(api.db, EXTENTS)
     for index in ("latest_by_low", "latest_by_high"):
         execute(api.db, f"DROP INDEX {index}")
     for column in ("low", "high"):
         execute(api.db, f"ALTER TABLE latest DROP COLUMN {column}")
     importlib.import_module("web.store.migrations.m0030_extents").migrate(api.db)
-    assert rows(api.db, EXTENTS) == expected
+    assert fetch_rows(api.db, EXTENTS) == expected

@@ -1,4 +1,4 @@
-"""Members of a project who come from its Git host, on fake forges: who gets which role, and when it is taken away."""
+"""Members from a Git host, with fake forges: who gets which role, and when it is removed."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Place:
             self.project = projects.add(self.db, "model", self.api.admin.id)
             secret = self.api.context.vault.encrypt(b"s")
             projects.add_repository(self.db, self.project.id, forge=forge.kind, url=forge.clone_url, secret=secret)
-        credentials.set_token(self.db, self.api.context.vault, self.repository, forge.token)
+        credentials.set_token(self.api.context, self.repository, forge.token)
 
     @property
     def repository(self) -> Any:
-        return projects.repositories(self.db, self.project.id)[0]
+        return projects.list_repositories(self.db, self.project.id)[0]
 
     def user(self, name: str, subject: str = "", issuer: str = "") -> User:
         """A user who has logged in with an account at the forge, or elsewhere."""
@@ -64,7 +64,7 @@ class Place:
         return made
 
     def person(self, number: int, login: str, level: str, **more: Any) -> None:
-        """Somebody at the forge."""
+        """Add a person at the forge."""
         self.forge.people.append({"id": number, "login": login, "level": level, **more})
 
     def switch_on(self, most: Role = Role.WRITER) -> None:
@@ -76,17 +76,17 @@ class Place:
 
     def roles(self) -> dict[str, tuple[str, str]]:
         """Role and source of each member but the administrator."""
-        found = members.of_project(self.db, self.project.id)
+        found = members.list_members(self.db, self.project.id)
         return {one.username: (one.role.value, one.source) for one in found if one.username != "admin"}
 
     @property
     def source(self) -> member_sources.MemberSource:
-        found = member_sources.of_project(self.db, self.project.id)
+        found = member_sources.find_member_source(self.db, self.project.id)
         assert found is not None
         return found
 
     def rest(self) -> None:
-        """As if the pause after the last call was over."""
+        """End the pause after the last call."""
         execute(self.db, "UPDATE member_source SET rest_until = ''")
 
     def sweep(self) -> None:
@@ -231,7 +231,7 @@ def test_a_member_from_the_git_host_cannot_be_removed_here_but_comes_back_from_a
     place.rest()
     identities.set_role(place.db, place.project, "grace", None)
     assert place.roles() == {}
-    assert member_sources.due(place.db) == [place.project.id]
+    assert member_sources.list_due_projects(place.db) == [place.project.id]
     place.refresh()
     assert place.roles() == {"grace": ("writer", "github")}
 
@@ -244,7 +244,7 @@ def test_switching_it_off_takes_the_roles_that_it_gave(place: Place) -> None:
     place.switch_on()
     service.set_source(place.api.context, place.project, None)
     assert place.roles() == {"ada": ("reader", "")}
-    assert member_sources.due(place.db) == []
+    assert member_sources.list_due_projects(place.db) == []
     service.set_source(place.api.context, place.project, None)
     entries = audit.search(place.db, AuditQuery(kind=Kind.SETTINGS), 9)
     assert [(one.action, one.detail) for one in entries] == [("remove", ""), ("change", "writer at most")]
@@ -262,7 +262,7 @@ def test_an_answer_that_a_change_overtook_is_dropped(place: Place, change: str) 
     if change == "off":
         service.set_source(place.api.context, place.project, None)
     else:
-        credentials.set_token(place.db, place.api.context.vault, place.repository, "another-token")
+        credentials.set_token(place.api.context, place.repository, "another-token")
     go_on.set()
     asking.join(60)
     assert place.roles() == {}
@@ -319,7 +319,7 @@ def test_a_token_that_was_removed_changes_nothing(place: Place) -> None:
     place.person(7, "grace", "write")
     place.user("grace", "7")
     place.switch_on()
-    credentials.set_token(place.db, place.api.context.vault, place.repository, "")
+    credentials.set_token(place.api.context, place.repository, "")
     place.refresh()
     assert "grace" in place.roles()
     assert "an API token of GitHub is missing" in place.source.problem
@@ -340,10 +340,10 @@ def test_what_cannot_take_members_says_why(tmp_path: Path) -> None:
         place = Place(tmp_path / "other", forge, issuer="https://elsewhere.example.org")
         with pytest.raises(InvalidInput, match=f"nobody can log in with an account of {forge.origin}"):
             place.switch_on()
-        credentials.set_token(place.db, place.api.context.vault, place.repository, "")
+        credentials.set_token(place.api.context, place.repository, "")
         with pytest.raises(InvalidInput, match="an API token of Gitea is missing"):
             place.switch_on()
-        assert member_sources.due(place.db) == []
+        assert member_sources.list_due_projects(place.db) == []
         place.api.close()
 
 
@@ -352,18 +352,26 @@ def test_what_cannot_take_members_says_why(tmp_path: Path) -> None:
 
 def test_a_log_in_asks_soon_but_not_at_once_again(place: Place) -> None:
     place.switch_on()
-    assert member_sources.due(place.db) == []
+    assert member_sources.list_due_projects(place.db) == []
     place.user("grace", "7")
-    assert member_sources.due(place.db) == []  # it was asked a moment ago
+    assert member_sources.list_due_projects(place.db) == []  # it was asked a moment ago
     place.rest()
     with transaction(place.db):
         logins.add(place.db, place.forge.origin, "7", 1, "grace")
-    assert member_sources.due(place.db) == [place.project.id]
+    assert member_sources.list_due_projects(place.db) == [place.project.id]
     place.refresh()
-    assert member_sources.due(place.db) == []
+    assert member_sources.list_due_projects(place.db) == []
     place.rest()
     logins.remove(place.db, 2, place.forge.origin, "7")
-    assert member_sources.due(place.db) == [place.project.id]
+    assert member_sources.list_due_projects(place.db) == [place.project.id]
+
+
+def test_a_forge_is_asked_again_after_a_clock_that_was_ahead(place: Place) -> None:
+    service.set_source(place.api.context, place.project, Role.WRITER)
+    place.sweep()
+    assert member_sources.list_due_projects(place.db) == []
+    execute(place.db, "UPDATE member_source SET due_at = '2999-01-01T00:00:00.000000Z'")
+    assert member_sources.list_due_projects(place.db) == [place.project.id]
 
 
 def test_from_a_log_in_with_github_to_the_project_and_out_again(place: Place) -> None:
@@ -404,7 +412,7 @@ def test_the_page_switches_it_on_and_says_where_members_come_from(place: Place) 
     place.forge.fail(500, times=9)
     place.refresh()
     shown = TAG.sub("", admin.get(where[1]).text)
-    assert "Not updated since just now" in shown
+    assert "Last updated just now" in shown
     assert "Existing roles are kept" in shown
     admin.post(*where, role="none")
     assert place.roles() == {}
@@ -436,7 +444,7 @@ def test_members_are_managed_by_the_command_line(place: Place) -> None:
     assert "is already a member of model" in run("add", "model", "grace", "writer", code=1)
     run("set-role", "model", "grace", "writer")
     assert "ada is not a member of model" in run("set-role", "model", "ada", "writer", code=1)
-    assert "takes members from its Git host" in run("from-forge", "model", "writer")
+    assert "takes members from its forge" in run("from-forge", "model", "writer")
     place.refresh()
     lines = [line.split() for line in run("list", "model").splitlines()]
     assert lines == [["ada", "writer", "from", "GitHub"], ["admin", "owner"], ["grace", "writer"]]
@@ -444,7 +452,7 @@ def test_members_are_managed_by_the_command_line(place: Place) -> None:
     assert (found["ada"]["source"], found["grace"]["role"]) == ("github", "writer")
     place.forge.fail(500, times=9)
     place.refresh()
-    assert "not updated since just now" in run("list", "model")
+    assert "last updated just now" in run("list", "model")
     assert "remove the access there" in run("remove", "model", "ada", code=1)
     assert "no longer a member" in run("remove", "model", "grace")
     assert "grace is not a member" in run("remove", "model", "grace", code=1)

@@ -1,4 +1,4 @@
-"""The OpenAPI description has every route of API v0, and every answer is as it says, whatever is sent."""
+"""The OpenAPI description has every route of API v0, and all answers conform to it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Walk:
     def __init__(self, data: Path) -> None:
         self.api = api = ApiServer(data)
         grouped = Grouped(api)
-        repository = hosting.repository_of(api.db, api.demo)
+        repository = hosting.get_repository(api.db, api.demo)
         hosting.prepare(api.context, api.demo, repository)
         datum = api.stored(content=b"model\n")
         uuid, attempt = api.started()
@@ -175,7 +175,7 @@ def test_every_route_is_described_with_its_permission_and_nothing_else_is(walk: 
         operation = paths[re.sub(r"<(\w+)>", r"{\1}", rule.rule).replace("//", "/")][method.lower()]
         variables = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
         assert variables == rule.arguments
-        assert operation["x-permission"] == str(auth.permission_of(walk.api.app, rule.endpoint))
+        assert operation["x-permission"] == str(auth.find_permission(walk.api.app, rule.endpoint))
         summary = " ".join((views[rule.endpoint].__doc__ or "").split())
         assert summary.startswith(operation["summary"][:-1]), rule
         answers = operation["responses"].keys()
@@ -199,7 +199,7 @@ def test_the_page_shows_every_operation_to_everybody(walk: Walk) -> None:
 
 def test_the_examples_of_the_page_are_requests_that_succeed(walk: Walk) -> None:
     """Those that only read, about the project that exists here."""
-    groups, statuses = api_reference.operations(walk.description, "http://localhost/"), list[int]()
+    groups, statuses = api_reference.list_operations_by_group(walk.description, "http://localhost/"), list[int]()
     for operation in (one for group in groups.values() for one in group):
         words = shlex.split(operation.curl)
         is_open = operation.path in (MAKES_TOKENS, DOCUMENT)

@@ -1,4 +1,4 @@
-"""Previews of outputs, and all outputs as one archive: nothing active is ever served from the server's own origin."""
+"""Previews of outputs, and archives of them: nothing active is ever served from the server's origin."""
 
 from __future__ import annotations
 

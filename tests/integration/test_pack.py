@@ -1,4 +1,4 @@
-"""Packs that we write ourselves are read and checked by git."""
+"""Packs that pushmill writes are valid for git."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_git_finds_every_file_as_it_was(repository: Path, level: int) -> None:
     for name, (_, content) in FILES.items():
         assert in_git(repository, "cat-file", "blob", f"{sha}:{name.decode()}") == content
     assert in_git(repository, "log", "-1", "--format=%an %ae %at %cn %ct %B", sha) == b"ada  7 ada 7 first\n\nmore\n"
-    assert git.adhoc_commits(repository) == {"one": sha}
+    assert git.list_adhoc_commits(repository) == {"one": sha}
 
 
 def test_an_object_is_written_once(repository: Path) -> None:
@@ -107,4 +107,4 @@ def test_a_full_disk_leaves_nothing_in_the_repository(small_disk: Path) -> None:
     with pytest.raises(GitError):
         write(path, "one", {b"large": (FILE, large)})
     assert list((path / "objects" / "pack").iterdir()) == []
-    assert git.adhoc_commits(path) == {}
+    assert git.list_adhoc_commits(path) == {}

@@ -1,4 +1,4 @@
-"""The pages: who may see them, what they show, and that nothing which comes from outside is alive on them."""
+"""The pages: who may see them, what they show, and that no text from outside is executed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ OPEN = ("public", "signed")
 
 
 def test_every_page_is_for_people_who_are_logged_in(api: ApiServer, person: Person) -> None:
-    execution, repository = ran(api, b'{"loss": 0.5}'), projects.repositories(api.db, api.demo.id)[0]
+    execution, repository = ran(api, b'{"loss": 0.5}'), projects.list_repositories(api.db, api.demo.id)[0]
     deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
     for pattern in PAGES:
         path = pattern.format(sha=api.commit.identifier, n=execution.counter)
@@ -91,7 +91,7 @@ def test_few_routes_are_for_everybody(api: ApiServer) -> None:
         "downloads.download", "healthz", "invitations.accept", "invitations.show", "logins.begin", "logins.finish",
         "session.log_in", "session.login", "static", "v0.POST get-token", "v0.openapi", "receive.receive",
     }  # fmt: skip
-    found = {endpoint for endpoint in api.app.view_functions if auth.permission_of(api.app, endpoint) in OPEN}
+    found = {endpoint for endpoint in api.app.view_functions if auth.find_permission(api.app, endpoint) in OPEN}
     assert found == known
 
 
@@ -148,7 +148,7 @@ def test_nothing_from_outside_is_alive_on_any_page(api: ApiServer, person: Perso
             "UPDATE runner SET info = ?",
             (json.dumps({"version": EVIL, "load": EVIL, "docker_version": [EVIL]}),),
         )
-        repository = projects.repositories(api.db, api.demo.id)[0]
+        repository = projects.list_repositories(api.db, api.demo.id)[0]
         event = PushEvent(ref=f"refs/heads/{EVIL}", before="0", after="1", pusher=EVIL, options=(EVIL,), identity="1")
         push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))
         assert push is not None
@@ -333,7 +333,7 @@ def test_the_whole_log_is_downloaded_as_it_was_printed(api: ApiServer, person: P
 def test_a_log_whose_files_are_lost_says_so_everywhere_and_goes_on(api: ApiServer, person: Person) -> None:
     execution = ran(api, b"one", b"two")
     page = f"/p/demo/executions/{execution.counter}/"
-    for path in logs.files(api.config.logs_dir, execution):
+    for path in logs.list_files(api.config.logs_dir, execution):
         path.unlink()
     said = "4 lines of the log are missing"  # two of them are the server's own
     assert said in person.get(page).text
@@ -469,7 +469,7 @@ def test_a_waiting_execution_says_what_it_waits_for(api: ApiServer, person: Pers
 
 
 def test_the_commit_page_says_why_nothing_ran(api: ApiServer, person: Person) -> None:
-    repository = projects.repositories(api.db, api.demo.id)[0]
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
     with transaction(api.db):
         event = PushEvent(
             ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, pusher="ada", identity="1"

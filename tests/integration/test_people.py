@@ -1,4 +1,4 @@
-"""Users with roles and passwords: invitations, logins, accounts, members, and what disabling ends."""
+"""Users with roles and passwords: invitations, logins, accounts, members, and the effects of disabling a user."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from web.services import identities, login, passwords, throttle
 from web.services.repositories import hosting
 from web.store import audit, members, sessions, users
 from web.store.audit import Act, AuditQuery, Kind
-from web.store.db import connect, execute, rows, transaction
+from web.store.db import connect, execute, fetch_rows, transaction
 
 PASSWORD = "correct horse battery"
 SECRET = re.compile(r"pm_[0-9a-f]{40}")
@@ -80,7 +80,7 @@ def test_an_invitation_gives_a_token_once(api: ApiServer) -> None:
 
 
 def expired(api: ApiServer) -> None:
-    execute(api.db, "UPDATE invitation SET expires_at = ?", (clock.after(-1),))
+    execute(api.db, "UPDATE invitation SET expires_at = ?", (clock.add_to_now(-1),))
 
 
 def replaced(api: ApiServer) -> None:
@@ -105,7 +105,7 @@ def test_an_invitation_ends(api: ApiServer, end: object) -> None:
 
 def test_an_invitation_counts_once_also_at_the_same_time(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     identities.add_user(api.db, "grace", is_admin=False)
-    secret, found = identities.invite(api.db, "grace"), sessions.invited
+    secret, found = identities.invite(api.db, "grace"), sessions.find_invited_user
     both, results = threading.Barrier(2), list[str]()
     hashed = passwords.hash_password
 
@@ -136,13 +136,13 @@ def test_an_invitation_counts_once_also_at_the_same_time(api: ApiServer, monkeyp
 
 def test_a_reset_ends_the_password_and_the_sessions_and_keeps_the_tokens(api: ApiServer) -> None:
     person = with_password(api)
-    made = identities.new_token(api.db, "grace", [Scope.READ])
+    made = identities.create_token(api.db, "grace", [Scope.READ])
     person.log_in("grace", PASSWORD)
     link = LINK.search(pushmill(api, "user", "reset", "grace").stdout)
     assert link is not None
     assert person.get("/").status_code == 303
     assert Person(api).log_in("grace", PASSWORD).status_code == 401
-    assert users.by_token(api.db, made.secret) is not None
+    assert users.find_by_token(api.db, made.secret) is not None
     assert Person(api).get(link[1]).status_code == 200
 
 
@@ -156,7 +156,7 @@ def test_vh_logs_in_with_a_password_and_gets_a_token_of_its_own(api: ApiServer) 
     assert answer.json is not None
     secret = answer.json["token"]
     assert api.client.get("/api/v0/users/me/", headers={"Authorization": token(secret)}).status_code == 200
-    (listed,) = [one for one in users.tokens(api.db) if one.username == "grace"]
+    (listed,) = [one for one in users.list_tokens(api.db) if one.username == "grace"]
     assert listed.name.startswith("login of ")
     assert listed.expires_at is not None
     (entry,) = audit.search(api.db, AuditQuery(kind=Kind.TOKEN, action=Act.CREATE, username="grace"), 9)
@@ -175,7 +175,7 @@ def test_many_failures_of_an_account_refuse_strangers_and_nobody_who_was_there_b
         assert log_in("wrong password", f"192.0.2.{number + 1}") == 400
     assert log_in(PASSWORD, "192.0.2.200") == 429
     assert log_in(PASSWORD, "127.0.0.1") == 200, "grace has a session there"
-    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    made = identities.create_token(api.db, "grace", [Scope.ADMIN])
     assert log_in(made.secret, "192.0.2.200") == 200, "tokens cannot be guessed"
 
 
@@ -224,7 +224,7 @@ def test_long_names_that_are_typed_take_bounded_memory(api: ApiServer) -> None:
 
 def test_disabling_ends_password_sessions_tokens_and_the_next_look_of_live_pages(api: ApiServer) -> None:
     person = with_password(api)
-    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    made = identities.create_token(api.db, "grace", [Scope.ADMIN])
     person.log_in("grace", PASSWORD)
     execution = api.add_execution()
     stream = f"/p/demo/executions/{execution.counter}/news"
@@ -235,7 +235,7 @@ def test_disabling_ends_password_sessions_tokens_and_the_next_look_of_live_pages
     assert Person(api).log_in("grace", PASSWORD).status_code == 401
     assert pushmill(api, "user", "enable", "grace").returncode == 0
     assert person.get("/").status_code == 303, "the sessions of before do not come back"
-    assert users.by_token(api.db, made.secret) is not None
+    assert users.find_by_token(api.db, made.secret) is not None
 
 
 def test_a_disabled_user_and_one_without_the_role_do_not_push(
@@ -243,15 +243,19 @@ def test_a_disabled_user_and_one_without_the_role_do_not_push(
 ) -> None:
     checkout.commit({"valohai.yaml": step("train")})
     identities.add_user(pushes.db, "grace", is_admin=False)
-    secret = identities.new_token(pushes.db, "grace", [Scope.PUSH]).secret
+    secret = identities.create_token(pushes.db, "grace", [Scope.PUSH]).secret
     own, other = pushes.git_url("graces", secret), pushes.git_url("model", secret)
-    checkout.git("push", pushes.git_url("model", identities.new_token(pushes.db, "admin", [Scope.PUSH]).secret), "main")
+    checkout.git(
+        "push", pushes.git_url("model", identities.create_token(pushes.db, "admin", [Scope.PUSH]).secret), "main"
+    )
     assert "not found" in checkout.git("push", other, "main", check=False).stderr
     assert "/p/graces/commits/" in checkout.git("push", own, "main").stderr
     checkout.commit({"valohai.yaml": step("again")})
     identities.disable(pushes.db, "grace")
     assert checkout.git("push", own, "main", check=False).returncode != 0
-    (owner,) = rows(pushes.db, "SELECT role FROM member JOIN project ON project.id = project_id WHERE name = 'graces'")
+    (owner,) = fetch_rows(
+        pushes.db, "SELECT role FROM member JOIN project ON project.id = project_id WHERE name = 'graces'"
+    )
     assert owner["role"] == "owner"
 
 
@@ -261,7 +265,7 @@ def test_a_running_push_breaks_off_when_its_user_may_no_longer_push(
 ) -> None:
     monkeypatch.setattr(git, "WATCH_S", 0)
     with_password(api)
-    identity = users.by_token(api.db, identities.new_token(api.db, "grace", [Scope.PUSH]).secret)
+    identity = users.find_by_token(api.db, identities.create_token(api.db, "grace", [Scope.PUSH]).secret)
     assert identity is not None
     body = git.WatchedPush(io.BytesIO(b"a pack"), api.config, identity, api.demo.id)
     assert body.read(2) == b"a "
@@ -278,7 +282,7 @@ def test_the_last_bytes_of_a_push_are_not_passed_on_when_its_user_was_disabled_w
 ) -> None:
     monkeypatch.setattr(git, "WATCH_S", 0)
     with_password(api)
-    identity = users.by_token(api.db, identities.new_token(api.db, "grace", [Scope.PUSH]).secret)
+    identity = users.find_by_token(api.db, identities.create_token(api.db, "grace", [Scope.PUSH]).secret)
     assert identity is not None
 
     class Slow:
@@ -295,7 +299,7 @@ def test_an_upload_of_git_lfs_breaks_off_when_its_user_was_disabled(
 ) -> None:
     monkeypatch.setattr(git, "WATCH_S", 0)
     with_password(api)
-    headers = {"Authorization": basic(identities.new_token(api.db, "grace", [Scope.PUSH]).secret)}
+    headers = {"Authorization": basic(identities.create_token(api.db, "grace", [Scope.PUSH]).secret)}
 
     class Slow(io.BytesIO):
         def readinto(self, buffer: Any) -> int:
@@ -309,7 +313,7 @@ def test_an_upload_of_git_lfs_breaks_off_when_its_user_was_disabled(
         content_length=len(CONTENT),
     )
     assert answer.status_code == 403
-    store = hosting.lfs_path(api.config, hosting.repository_of(api.db, api.demo))
+    store = hosting.get_lfs_path(api.config, hosting.get_repository(api.db, api.demo))
     assert not lfs.has_object(store, OID, len(CONTENT))
 
 
@@ -348,30 +352,30 @@ def test_a_user_makes_and_revokes_tokens_and_sees_only_own_ones(api: ApiServer) 
     made = person.post(path, path, token_name="laptop", scope="launch", days="90")
     secret = SECRET.search(made.text)
     assert secret is not None
-    found = users.by_token(api.db, secret[0])
+    found = users.find_by_token(api.db, secret[0])
     assert found is not None
     assert found.scopes == {Scope.LAUNCH}
     page = person.get(path).text
     assert ("laptop" in page, secret[0] in page, "first start" in page) == (True, False, False)
     assert person.post(f"{path}1/revoke", path).status_code == 404, "the token of admin"
     assert person.post(f"{path}{found.token_id}/revoke", path).status_code == 303
-    assert users.by_token(api.db, secret[0]) is None
+    assert users.find_by_token(api.db, secret[0]) is None
 
 
 def test_a_user_sees_and_ends_sessions(api: ApiServer) -> None:
     person, elsewhere, third = with_password(api), Person(api), Person(api)
     for one in (person, elsewhere, third):
         one.log_in("grace", PASSWORD)
-    user = users.by_name(api.db, "grace")
+    user = users.find_by_name(api.db, "grace")
     assert user is not None
-    found = sessions.listing(api.db, user.id)
+    found = sessions.list_sessions(api.db, user.id)
     assert len(found) == 3
     page = person.get("/auth/tokens/").text
     other = next(one.id for one in found if f"/auth/sessions/{one.id}/end" in page)
     stranger = with_password(api, "ada")
     stranger.log_in("ada", PASSWORD)
     stranger.post(f"/auth/sessions/{other}/end", "/auth/tokens/")
-    assert len(sessions.listing(api.db, user.id)) == 3
+    assert len(sessions.list_sessions(api.db, user.id)) == 3
     person.post(f"/auth/sessions/{other}/end", "/auth/tokens/")
     assert sorted(one.get("/").status_code for one in (person, elsewhere, third)) == [200, 200, 303]
     person.post("/auth/sessions/end", "/auth/tokens/")
@@ -393,7 +397,7 @@ def test_a_token_does_not_replace_the_old_password(api: ApiServer) -> None:
     """Whoever has got hold of a session can create one, and must not become its owner for good."""
     person = with_password(api)
     person.log_in("grace", PASSWORD)
-    made = identities.new_token(api.db, "grace", [Scope.ADMIN])
+    made = identities.create_token(api.db, "grace", [Scope.ADMIN])
     answer = person.post("/auth/password", "/auth/tokens/", old=made.secret, password="another password")
     assert (answer.status_code, "the old password is wrong" in answer.text) == (400, True)
     assert Person(api).log_in("grace", PASSWORD).status_code == 303
@@ -402,17 +406,17 @@ def test_a_token_does_not_replace_the_old_password(api: ApiServer) -> None:
 def test_a_session_ends_after_30_days_however_much_it_is_used(api: ApiServer) -> None:
     person = with_password(api)
     person.log_in("grace", PASSWORD)
-    execute(api.db, "UPDATE session SET created_at = ?", (clock.after(-29.9 * 86400),))
+    execute(api.db, "UPDATE session SET created_at = ?", (clock.add_to_now(-29.9 * 86400),))
     assert person.get("/").status_code == 200
-    execute(api.db, "UPDATE session SET created_at = ?", (clock.after(-30.1 * 86400),))
+    execute(api.db, "UPDATE session SET created_at = ?", (clock.add_to_now(-30.1 * 86400),))
     assert person.get("/").status_code == 303
-    grace = users.by_name(api.db, "grace")
+    grace = users.find_by_name(api.db, "grace")
     assert grace is not None
-    assert sessions.listing(api.db, grace.id) == []
+    assert sessions.list_sessions(api.db, grace.id) == []
 
 
 def test_a_token_to_launch_makes_no_tokens(api: ApiServer) -> None:
-    made = identities.new_token(api.db, "admin", [Scope.LAUNCH])
+    made = identities.create_token(api.db, "admin", [Scope.LAUNCH])
     form = {"token_name": "more", "scope": "admin", "days": ""}
     answer = api.client.post("/auth/tokens/", data=form, headers={"Authorization": token(made.secret)})
     assert answer.status_code == 403
@@ -427,13 +431,13 @@ def test_an_owner_gives_and_takes_roles(api: ApiServer) -> None:
     person.log_in("grace", PASSWORD)
     where = ("/p/demo/settings/members", "/p/demo/settings/members/")
     assert person.post(*where, username="ada", role="reader").status_code == 303
-    ada = users.by_name(api.db, "ada")
+    ada = users.find_by_name(api.db, "ada")
     assert ada is not None
-    assert members.role(api.db, ada.id, api.demo.id) is Role.READER
+    assert members.find_role(api.db, ada.id, api.demo.id) is Role.READER
     assert person.post(*where, username="ada", role="king").status_code == 400
     assert person.post(*where, username="nobody", role="reader").status_code == 404
     person.post(*where, username="ada", role="none")
-    assert members.role(api.db, ada.id, api.demo.id) is None
+    assert members.find_role(api.db, ada.id, api.demo.id) is None
 
 
 def test_roles_are_set_and_listed_by_the_command_line(api: ApiServer) -> None:
@@ -458,7 +462,7 @@ def test_an_administrator_invites_disables_and_enables_on_the_page(api: ApiServe
     assert link[1] not in admin.get("/users/").text
     for action, state in (("disable", True), ("enable", False)):
         admin.post(f"/users/grace/{action}", "/users/")
-        user = users.by_name(api.db, "grace")
+        user = users.find_by_name(api.db, "grace")
         assert user is not None
         assert (user.disabled_at is not None) is state
     admin.post("/users/grace/admin", "/users/", admin="1")
@@ -476,9 +480,9 @@ def test_users_of_an_older_server_own_its_projects(api: ApiServer) -> None:
 
     (statement,) = re.findall(r"INSERT INTO member[^;]+", m0017_people.SQL)
     execute(api.db, statement)
-    assert [(one.username, one.role) for one in members.of_project(api.db, api.demo.id)] == [
+    assert [(one.username, one.role) for one in members.list_members(api.db, api.demo.id)] == [
         ("admin", Role.OWNER),
         ("grace", Role.OWNER),
     ]
-    (made,) = {one.created_at for one in members.of_project(api.db, api.demo.id)}
-    assert clock.seconds_between(made, clock.now()) < 60
+    (made,) = {one.created_at for one in members.list_members(api.db, api.demo.id)}
+    assert clock.count_seconds_between(made, clock.now()) < 60

@@ -1,4 +1,4 @@
-"""The pages of pipelines: a graph with every node, the same as a list, and what waits for a person."""
+"""The pages of pipelines: a graph and a list of all nodes, and pending approvals."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_ended_pipeline_has_no_buttons(site: Grouped) -> None:
     path = begun(site)
     assert "Stop all nodes" in site.page(path)
     with transaction(site.db):
-        for node in pipelines.nodes(site.db, 1):
+        for node in pipelines.list_nodes(site.db, 1):
             if node.ended_at is None:
                 groups.transition(site.db, "pipeline_node", node.id, node.state, State.STOPPED)
         groups.transition(site.db, "pipeline", 1, State.STARTED, State.STOPPED, "Stopped by ada")
@@ -102,7 +102,7 @@ def test_approving_lets_the_node_begin_and_says_who_did(site: Grouped) -> None:
     assert site.person.client.post(where).status_code == 403  # without the form's token
     assert site.person.get(where).status_code == 405
     assert site.api.app.test_client().post(where).status_code == 401
-    assert pipelines.nodes(site.db, 1)[1].approved_at is None
+    assert pipelines.list_nodes(site.db, 1)[1].approved_at is None
     assert site.person.post(where, f"/p/demo/{path}").location == f"/p/demo/{path}"
     page = site.page(path)
     assert "Approved by admin" in page
@@ -117,7 +117,7 @@ def test_approving_lets_the_node_begin_and_says_who_did(site: Grouped) -> None:
 
 def test_stop_stops_what_its_nodes_have_made(site: Grouped) -> None:
     path = begun(site)
-    waits = site.trial(tasks.by_counter(site.db, site.api.demo.id, 1), 1, state=State.CREATED, rate=0.2)
+    waits = site.trial(tasks.get_by_counter(site.db, site.api.demo.id, 1), 1, state=State.CREATED, rate=0.2)
     assert site.person.client.post(f"/p/demo/{path}stop").status_code == 403
     assert site.person.post(f"/p/demo/{path}stop", f"/p/demo/{path}").location == f"/p/demo/{path}"
     assert "Stop all nodes" not in site.page(path)

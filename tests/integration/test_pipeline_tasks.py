@@ -1,4 +1,4 @@
-"""Nodes of pipelines that are tasks: made from a step or a declared task, what goes in, and what comes out of their trials."""
+"""Nodes of pipelines that are tasks: their source, their inputs, and the outputs of their trials."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_declared_task_runs_as_a_node_and_all_its_trials_outputs_go_on(site_of
     site = site_of(pipeline(SWEEP.replace("MODE", "stop-all"), EDGES))
     url = begun(site)
     node = site.node("sweep")
-    trials = tasks.trials(site.db, task(site).id)
+    trials = tasks.list_trials(site.db, task(site).id)
     assert (task(site).pipeline_node_id, task(site).name, node.kind) == (node.id, "search", "task")
     assert [(t.parameters["rate"], t.inputs["data"]["urls"], t.pipeline_node_id) for t in trials] == [
         (0.1, [url], node.id),
@@ -85,7 +85,7 @@ def test_a_declared_task_runs_as_a_node_and_all_its_trials_outputs_go_on(site_of
     for trial in trials:
         site.move(trial, DONE)
     assert site.runs("sweep") == []
-    assert pipelines.newest_executions(site.db, [node.id]) == {}
+    assert pipelines.map_newest_executions(site.db, [node.id]) == {}
     sweep(site)
     sweep(site)
     assert site.nodes() == {"make": DONE, "sweep": DONE, "test": S}
@@ -99,7 +99,7 @@ def test_several_values_of_a_pipelines_parameter_are_tried_by_the_task_that_it_g
     site = site_of(pipeline(node, "", "{name: rates, default: [0.3, 0.4, 0.5], target: sweep.parameter.rate}"))
     site.start()
     sweep(site)
-    assert [trial.parameters["rate"] for trial in tasks.trials(site.db, task(site).id)] == [0.3, 0.4, 0.5]
+    assert [trial.parameters["rate"] for trial in tasks.list_trials(site.db, task(site).id)] == [0.3, 0.4, 0.5]
 
 
 def test_a_list_that_a_node_printed_is_tried_value_by_value(site_of: Make) -> None:
@@ -121,9 +121,9 @@ def test_a_list_that_a_node_printed_is_tried_value_by_value(site_of: Make) -> No
     site.complete("make")
     sweep(site)
     assert (task(site).name, task(site).type) == ("sweep", "grid_search")
-    assert [t.parameters for t in tasks.trials(site.db, task(site).id)] == [{"size": 4}, {"size": 5}, {"size": 6}]
-    assert [t.parameters["rate"] for t in tasks.trials(site.db, task(site, "declared").id)] == [0.5]
-    assert [t.parameters["layers"] for t in tasks.trials(site.db, task(site, "whole").id)] == [[4, 5, 6]]
+    assert [t.parameters for t in tasks.list_trials(site.db, task(site).id)] == [{"size": 4}, {"size": 5}, {"size": 6}]
+    assert [t.parameters["rate"] for t in tasks.list_trials(site.db, task(site, "declared").id)] == [0.5]
+    assert [t.parameters["layers"] for t in tasks.list_trials(site.db, task(site, "whole").id)] == [[4, 5, 6]]
 
 
 def test_values_of_a_task_go_on_as_one_where_its_trials_agree_and_else_as_a_list(site_of: Make) -> None:
@@ -140,7 +140,7 @@ def test_values_of_a_task_go_on_as_one_where_its_trials_agree_and_else_as_a_list
     site = site_of(pipeline(nodes, edges))
     site.start()
     sweep(site)
-    first, second = tasks.trials(site.db, task(site).id)
+    first, second = tasks.list_trials(site.db, task(site).id)
     site.printed(first, size=7)
     site.printed(second, size=8)
     site.move(second, DONE)
@@ -156,14 +156,14 @@ def test_a_task_that_fails_is_retried_with_the_same_search(site_of: Make) -> Non
     site = site_of(pipeline(SWEEP.replace("MODE", "retry"), EDGES))
     url = begun(site)
     first = task(site)
-    for trial in tasks.trials(site.db, first.id):
+    for trial in tasks.list_trials(site.db, first.id):
         site.move(trial, ERROR, FailureReason.COMMAND_FAILED, 1)
     sweep(site)
     sweep(site)
     second = task(site)
     assert second.id != first.id
     assert (second.seed, second.inputs, second.config) == (first.seed, {"data": [url]}, first.config)
-    for trial in tasks.trials(site.db, second.id):
+    for trial in tasks.list_trials(site.db, second.id):
         site.move(trial, ERROR, FailureReason.COMMAND_FAILED, 1)
     sweep(site)
     sweep(site)
@@ -178,7 +178,7 @@ def test_a_pipeline_that_stops_stops_its_tasks(site_of: Make) -> None:
     sweep(site)
     sweep(site)
     assert task(site).state is STOPPED
-    assert {trial.state for trial in tasks.trials(site.db, task(site).id)} == {STOPPED}
+    assert {trial.state for trial in tasks.list_trials(site.db, task(site).id)} == {STOPPED}
     assert site.ended == (STOPPED, "stopped by ada")
 
 

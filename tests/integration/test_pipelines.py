@@ -1,4 +1,4 @@
-"""Pipelines on a real database: what begins when, with what values, and how it ends."""
+"""Pipelines on a real database: when nodes start, with which values, and how pipelines end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from web.config.pipelines.blueprint import load_pipeline
 from web.services import launch, reruns
 from web.services.executions import lifecycle
 from web.services.pipelines import gathering
-from web.services.pipelines.progress import progress, wait_reason
+from web.services.pipelines.progress import get_progress, is_waiting_for_approval
 from web.services.pipelines.reconcile import Reconciler
 from web.services.pipelines.view import load_view
 from web.store import pipelines
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 
 C, S, DONE, ERROR, STOPPED = State.CREATED, State.STARTED, State.COMPLETE, State.ERROR, State.STOPPED
 CHAIN = pipeline(
@@ -402,29 +402,35 @@ def test_a_node_waits_for_approval_before_it_begins(site_of: Make) -> None:
     site.advance()
     site.advance()
     assert (site.nodes()["make"], site.node("make").message, site.runs("make")) == (C, "waiting for approval", [])
-    assert progress(site.db, pipeline).waiting == ("make",)
+    assert get_progress(site.db, pipeline).waiting == ("make",)
     site.approve("make")
     assert site.node("make").approved_by == "ada"
     assert site.advance()
     assert site.nodes()["make"] is S
-    assert progress(site.db, pipeline).waiting == ()
+    assert get_progress(site.db, pipeline).waiting == ()
     site.complete("make")
     site.advance()
     assert site.nodes() == {"make": DONE, "after": S}
 
 
-def test_a_node_waits_for_approval_after_it_has_run_once_more_than_before(site_of: Make) -> None:
+@pytest.mark.parametrize("started_at", [None, "2000-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"])
+def test_a_node_waits_for_approval_after_it_has_run_once_more_than_before(
+    site_of: Make, started_at: str | None
+) -> None:
+    """Whether the clock is right, or was set back or forward after the first approval."""
     site = site_of(acting("{when: [node-starting, node-complete], then: require-approval}"))
     site.start()
     site.advance()
     site.approve("make")
     site.advance()
+    if started_at:
+        execute(site.db, "UPDATE pipeline_node SET started_at = ? WHERE name = 'make'", (started_at,))
     with pytest.raises(Conflict, match="node make of pipeline =1 does not wait for approval"):
         site.approve("make")
     site.complete("make")
     site.advance()
     assert site.nodes() == {"make": S, "after": C}
-    assert wait_reason(site.node("make"))
+    assert is_waiting_for_approval(site.node("make"))
     site.advance()
     site.approve("make", "bob")
     site.advance()
@@ -448,7 +454,7 @@ def test_a_stop_reaches_what_runs_at_once_and_nothing_more_begins(site_of: Make)
     site.start()
     site.advance()
     running = site.move(site.run("make"), S)
-    site.stop(said="Superseded by #9")
+    site.stop(message="Superseded by #9")
     running = site.run("make")
     assert (running.status, running.stop_count) == ("stopping", 1)
     assert site.run("other").state is STOPPED
@@ -514,14 +520,14 @@ def test_a_stop_before_the_first_node_begins_is_the_end(site_of: Make) -> None:
     site.stop()
     site.advance()
     assert site.ended == (STOPPED, "stopped by ada")
-    assert rows(site.db, "SELECT id FROM execution") == []
+    assert fetch_rows(site.db, "SELECT id FROM execution") == []
 
 
 def test_an_execution_that_somebody_stops_keeps_back_what_needs_it(site_of: Make) -> None:
     site = site_of(fork("stop-all"))
     site.start()
     site.advance()
-    lifecycle.request_stop(site.db, site.config.logs_dir, site.run("make").uuid, "ada")
+    lifecycle.request_stop(site.context, site.run("make").uuid, "ada")
     site.advance()
     assert site.nodes() == {"make": STOPPED, "after": STOPPED, "later": STOPPED, "other": S}
     assert (site.node("make").message, site.node("later").message) == ("#1 was stopped", "skipped: make was stopped")
@@ -566,7 +572,7 @@ def test_every_change_is_marked_for_the_forge(site_of: Make) -> None:
     execute(site.db, "UPDATE repository SET api_token = x'00'")
 
     def version() -> int:
-        (found,) = rows(site.db, "SELECT version FROM outbox WHERE subject = ?", (site.commit.identifier,))
+        (found,) = fetch_rows(site.db, "SELECT version FROM outbox WHERE subject = ?", (site.commit.identifier,))
         return int(found["version"])
 
     site.start()
@@ -607,7 +613,7 @@ def test_what_somebody_does_between_the_look_and_the_deed_counts(site_of: Make) 
     seen = load_view(site.db, site.pipeline.id)
     site.stop()
     assert reconciler(site).change(seen), "it looks again"
-    assert rows(site.db, "SELECT id FROM execution") == []
+    assert fetch_rows(site.db, "SELECT id FROM execution") == []
     site.start()
     site.advance()
     site.fail("make")
@@ -628,7 +634,7 @@ def test_an_execution_that_a_person_stops_is_not_stopped_again_by_the_end_of_its
     assert moving.change(load_view(site.db, site.pipeline.id))
     seen = load_view(site.db, site.pipeline.id)
     assert seen.ending
-    lifecycle.request_stop(site.db, site.config.logs_dir, site.run("other").uuid, "ada")
+    lifecycle.request_stop(site.context, site.run("other").uuid, "ada")
     moving.change(seen)
     assert said(site.server, site.run("other").uuid, "status")[-1] == "Stop requested by ada"
 
@@ -665,7 +671,7 @@ def test_nobody_approves_what_is_ending(site_of: Make) -> None:
     site.advance()
     site.complete("test")
     site.advance()
-    assert wait_reason(site.node("test"))
+    assert is_waiting_for_approval(site.node("test"))
     site.move(site.run("other"), S)
     site.fail("make")
     site.advance()
@@ -706,8 +712,8 @@ def ended_chain(site: PipelineSite) -> tuple[Execution, Execution, Execution]:
 
 def ran(site: PipelineSite) -> dict[str, str]:
     """By node, the number of the execution that counts for it."""
-    nodes = pipelines.nodes(site.db, site.pipeline.id)
-    newest = pipelines.newest_executions(site.db, [node.id for node in nodes])
+    nodes = pipelines.list_nodes(site.db, site.pipeline.id)
+    newest = pipelines.map_newest_executions(site.db, [node.id for node in nodes])
     return {node.name: f"#{newest[node.id].counter}" for node in nodes if node.id in newest}
 
 

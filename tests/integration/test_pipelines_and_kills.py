@@ -1,4 +1,4 @@
-"""Whatever statement of the database the worker is killed at, nothing of a pipeline is doubled, lost or stuck."""
+"""Nothing of a pipeline is duplicated, lost or stuck, whichever database statement the worker is killed at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline_site import STEPS, PipelineSite, pipeline
 
 from core.states import State
 from web.services import pipelines as service
-from web.store.db import connect, rows
+from web.store.db import connect, fetch_rows
 
 NODES = """
 {name: make, type: execution, step: make}
@@ -105,7 +105,7 @@ def test_killed_at_every_statement_a_pipeline_stops_once(site: PipelineSite) -> 
     site.move(running, STOPPED)
     advanced_with_kills(site)
     assert [state for state, _ in summary(site).values()] == [STOPPED, ERROR, STOPPED, STOPPED]
-    assert len(rows(site.db, "SELECT id FROM execution")) == 3
+    assert len(fetch_rows(site.db, "SELECT id FROM execution")) == 3
     assert site.ended == (ERROR, "side failed: #3 exited with code 1")
 
 
@@ -121,5 +121,5 @@ def test_killed_at_every_statement_a_pipeline_reuses_runs_once(tmp_path: Path) -
     site.start()
     assert advanced_with_kills(site) > 20
     assert summary(site) == {"make": (DONE, []), "test": (S, [C])}
-    assert len(rows(site.db, "SELECT id FROM execution")) == 3
+    assert len(fetch_rows(site.db, "SELECT id FROM execution")) == 3
     site.close()

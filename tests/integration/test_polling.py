@@ -1,4 +1,4 @@
-"""Repositories elsewhere are asked whether they moved: real remotes, and webhooks that come, come late or never come."""
+"""Polling of repositories elsewhere: real remotes, and webhooks that arrive in time, late or never."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAIN = "refs/heads/main"
 
 
 class Polled(Forge):
-    """A project on a forge that is asked whenever a test says so."""
+    """A project on a forge, polled when a test says so."""
 
     def __init__(self, pushes: PushServer, checkout: Checkout, path: Path) -> None:
         super().__init__(pushes, checkout, path)
@@ -34,20 +34,20 @@ class Polled(Forge):
 
     @property
     def repository(self) -> Repository:
-        return projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0]
+        return projects.list_repositories(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id)[0]
 
     def poll(self) -> bool:
-        """Ask; whether there is something new to ingest."""
+        """Poll; return whether there is something new to ingest."""
         return self.poller.poll(self.pushes.context, self.repository.id)
 
     def found(self) -> bool:
-        """Ask, and ingest what that brought."""
+        """Poll, and ingest the result."""
         new = self.poll()
         self.pushes.drain()
         return new
 
     def found_in_the_end(self) -> bool:
-        """Ask, and once more when webhooks have had their time to come."""
+        """Poll, and once more after the grace period of webhooks."""
         assert not self.poll()
         self.wait()
         return self.found()
@@ -59,11 +59,11 @@ class Polled(Forge):
                 seen[move] -= self.pushes.config.git.poll_grace + 1
 
     def next_look(self) -> float:
-        """The seconds until it is asked again."""
+        """Return the seconds until the next poll."""
         return self.poller._next[self.repository.id] - time.monotonic()
 
     def told(self, *moves: tuple[str, str], ref: str = MAIN) -> None:
-        """The forge's webhooks for these moves, handled."""
+        """Deliver and handle the forge's webhooks for these ref updates."""
         for before, after in moves:
             assert self.deliver(payload(after, before, ref), delivery=f"{before[:9]}-{after[:9]}-{ref[5:9]}") == 202
         self.pushes.drain()
@@ -311,6 +311,18 @@ def test_how_often_says_the_configuration_and_whether_a_webhook_has_told(polled:
     assert Poller().due(polled.pushes.with_git(poll=0.0, poll_webhooks=0.0).context) == []
 
 
+def test_repositories_that_wait_longest_are_polled_first(pushes: PushServer, tmp_path: Path) -> None:
+    context = pushes.with_git(allow_local=True, poll=0.001).context
+    for name in ("a", "b", "c"):
+        pushes.add_project(name, "plain", str(bare_repository(tmp_path / f"{name}.git")))
+    poller = Poller()
+    first, second, third = poller.due(context)
+    for repository_id in (second, first):
+        assert not poller.poll(context, repository_id)
+    wait_for(lambda: len(poller.due(context)) == 3)
+    assert poller.due(context) == [third, second, first]
+
+
 def test_repositories_are_not_asked_all_at_once_again(polled: Polled) -> None:
     for number in range(100):
         polled.pushes.add_project(f"p{number}", "github", f"file://{polled.path}")
@@ -345,14 +357,18 @@ def test_a_listing_is_bounded_in_time_and_bytes(
     polled.push(TRAIN)
     monkeypatch.setattr("core.git.remotes.LISTING_BYTES", 20)
     with pytest.raises(GitError, match="more than 20 bytes"):
-        git.remote_refs(tmp_path / "none.git", git.source_of(str(polled.path), allow_local=True, allow_http=False))
+        git.list_remote_refs(
+            tmp_path / "none.git", git.make_remote_source(str(polled.path), allow_local=True, allow_http=False)
+        )
 
 
 def test_the_allow_list_holds_for_polling(polled: Polled, tmp_path: Path) -> None:
     owned = tmp_path / "owned"
     for url in (f"ext::sh -c touch% {owned}", f"--upload-pack=touch {owned}", f"file://{polled.path}"):
         with pytest.raises(GitError, match="cannot be fetched"):
-            git.remote_refs(tmp_path / "none.git", git.source_of(url, allow_local=False, allow_http=False))
+            git.list_remote_refs(
+                tmp_path / "none.git", git.make_remote_source(url, allow_local=False, allow_http=False)
+            )
     assert not owned.exists()
 
 
@@ -415,7 +431,7 @@ def away(pushes: PushServer, tmp_path: Path) -> Iterator[list[tuple[str, str]]]:
 
 
 def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer, away: list[tuple[str, str]]) -> None:
-    repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
+    repository = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
 
     def deliver(number: int) -> None:
         ref_updates.store_ref_updates(
@@ -432,7 +448,7 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
     assert [delivery.attempts for delivery in pushes.deliveries("model")] == [1, 0, 0, 0, 0, 0, 0]
     assert (
         "its user and password are missing, wrong or not enough"
-        in projects.repository(pushes.db, repository.id).fetch_problem
+        in projects.get_repository(pushes.db, repository.id).fetch_problem
     )
 
     def asked_again() -> bool:

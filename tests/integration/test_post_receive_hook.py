@@ -1,4 +1,4 @@
-"""The post-receive hook on a repository elsewhere, with nothing but sh, curl and openssl."""
+"""The post-receive hook in a repository elsewhere needs only sh, curl and openssl."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Only what its forge signed is believed, to the byte; and what forges really sent is taken. All over HTTP."""
+"""Only deliveries with their forge's signature are accepted, byte for byte, among them real ones. All over HTTP."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Site:
         if (label(sender), repository) not in self.projects:
             url = f"https://forge.example.org/{repository}.git"
             made, _ = hosting.add_project(self.server.context, name, 1, forge=sender.name, url=url)
-            hosting.set_secret(self.server.db, self.server.vault, made, sender.secret)
+            hosting.set_secret(self.server.context, made, sender.secret)
             self.projects[label(sender), repository] = name
         return f"/hooks/{name}/{sender.name}"
 
@@ -100,7 +100,7 @@ def test_one_flipped_byte_anywhere_in_a_form_is_refused_or_says_the_same(site: S
     accepted = site.post(path, sent, headers)
 
     def expected(damaged: bytes) -> int:
-        same = payload.json_text({"content-type": FORM["Content-Type"]}, damaged) == body
+        same = payload.extract_json_text({"content-type": FORM["Content-Type"]}, damaged) == body
         return 200 if same and not isinstance(sender, GitHub) else 401
 
     flipped(sent, expected, lambda damaged: site.post(path, damaged, headers))

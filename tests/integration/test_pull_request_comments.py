@@ -1,4 +1,4 @@
-"""The comment on a pull request: one, right, harmless, and found again whatever was killed."""
+"""The comment on a pull request: a single one, correct, safe, and found again after any kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from web.services.forges import enqueue
 from web.services.forges import publisher as outbox_service
 from web.services.presentation import comment_text
 from web.store import outbox, projects
-from web.store.db import execute, insert, row, transaction
+from web.store.db import execute, fetch_row, insert, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
 
@@ -26,7 +26,7 @@ class Pull:
 
     def __init__(self, told: ToldForge) -> None:
         self.told, self.forge = told, told.forge
-        comment_service.set_comments(told.db, projects.by_name(told.db, "model"), True)
+        comment_service.set_comments(told.db, projects.get_by_name(told.db, "model"), True)
         told.push("train")
         told.printed("train", accuracy=0.9, loss=0.5)
         told.move("train", State.COMPLETE)
@@ -193,7 +193,7 @@ def test_a_worker_that_dies_after_the_comment_was_made_makes_no_second(pull: Pul
     pull.push("train")
     pull.told.tell()
     assert len(pull.comments) == 1
-    found = row(pull.told.db, "SELECT comment_id FROM pull_request")
+    found = fetch_row(pull.told.db, "SELECT comment_id FROM pull_request")
     assert found is not None
     assert found["comment_id"] == str(pull.forge.comments[0]["id"])
 
@@ -232,7 +232,7 @@ def test_a_new_head_is_told_in_the_same_comment(pull: Pull) -> None:
 
 
 def test_closed_pull_requests_and_projects_that_want_none_get_no_comment(pull: Pull) -> None:
-    project = projects.by_name(pull.told.db, "model")
+    project = projects.get_by_name(pull.told.db, "model")
     comment_service.set_comments(pull.told.db, project, False)
     pull.push("train")
     pull.told.tell()
@@ -254,7 +254,7 @@ def test_a_token_that_may_not_comment_still_tells_statuses(pull: Pull) -> None:
     pull.told.tell()
     assert pull.told.states(sha) == pull.told.wanted(sha)
     assert pull.told.repository.api_problem == ""
-    (line,) = outbox.failing_lines(pull.told.db, pull.told.repository.id)
+    (line,) = outbox.list_failing(pull.told.db, pull.told.repository.id)
     assert (line.kind, line.subject) == (outbox.OutboxKind.COMMENT, "7")
     assert line.problem == "403 Resource not accessible by personal access token"
     pull.forge.forbidden.clear()

@@ -1,4 +1,4 @@
-"""Rules for pull requests: by their base branch, against what that has, and with older heads stopped."""
+"""Rules for pull requests: by base branch and changed paths, and stopping runs of older heads."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_trailers_and_skip_marks_count_for_a_pull_request(site: Site) -> None:
 
 
 def asked(site: Site, sha: str, event: str = "pull_request") -> DryRun:
-    project = projects.by_name(site.pushes.db, "model")
-    return dry_run.dry_run(site.pushes.context, project, HypotheticalEvent(name=sha, event=event))
+    project = projects.get_by_name(site.pushes.db, "model")
+    return dry_run.evaluate_event(site.pushes.context, project, HypotheticalEvent(name=sha, event=event))
 
 
 def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(site: Site) -> None:
@@ -119,9 +119,9 @@ def test_a_dry_run_knows_what_its_pull_request_runs_would_stop_and_waits_for(sit
     assert (said.outcome, [run.target.name for run in said.runs], said.stops) == ("1 execution", ["train"], ())
     site.push_told(second)
     push = site.pushes.pushes("model")[-1]
-    said = dry_run.dry_run(
+    said = dry_run.evaluate_event(
         site.pushes.context,
-        projects.by_name(site.pushes.db, "model"),
+        projects.get_by_name(site.pushes.db, "model"),
         HypotheticalEvent(name=second.sha, branch="topic"),
     )
     assert (said.outcome, said.skipped) == (push.outcome, push.skipped)

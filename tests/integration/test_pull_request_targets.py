@@ -1,4 +1,4 @@
-"""Tasks and pipelines of pull requests: one set for a push and its pull request, one for all that are approved."""
+"""Tasks and pipelines of pull requests run once for a push and its pull request, and once for all approvals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def head(site: Site, message: str = "all of it", fork: str = "", number: int = 7
 
 def numbers(site: Site, sha: str) -> list[list[str]]:
     """What each push of a commit has launched."""
-    return [[one.number for one in launched.launched_by_push(site.pushes.db, push.id)] for push in site.of(sha)]
+    return [[one.number for one in launched.list_for_push(site.pushes.db, push.id)] for push in site.of(sha)]
 
 
 def test_a_push_and_its_pull_request_run_one_set_of_everything(site: Site) -> None:
@@ -78,7 +78,7 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
     site.ask(request)
     site.ask(site.at(request.sha, FORK, number=8))
     assert numbers(site, request.sha) == [[], []]
-    project = projects.by_name(site.pushes.db, "model")
+    project = projects.get_by_name(site.pushes.db, "model")
     assert approvals.approve(site.pushes.context, project, request.sha, site.admin) == []
     site.pushes.drain()
     assert numbers(site, request.sha) == [["#1", "!1", "=1"], []]
@@ -93,8 +93,10 @@ def test_an_approval_launches_everything_that_waits_once_and_says_what_that_is(s
 def test_a_fork_that_declares_pipelines_runs_none_of_them_before_somebody_approves(site: Site) -> None:
     request = site.at(site.checkout.commit({"valohai.yaml": TRAIN + step("check") + FULL}, "x"), FORK)
     assert "waiting for approval" in site.ask(request)
-    project = projects.by_name(site.pushes.db, "model")
-    asked = dry_run.dry_run(site.pushes.context, project, HypotheticalEvent(name=request.sha, event="pull_request"))
+    project = projects.get_by_name(site.pushes.db, "model")
+    asked = dry_run.evaluate_event(
+        site.pushes.context, project, HypotheticalEvent(name=request.sha, event="pull_request")
+    )
     assert asked.outcome == "waiting for approval: from a fork"
     assert [run.target.label for run in asked.runs] == ["train", "pipeline full"]
 
@@ -107,5 +109,5 @@ def test_a_new_head_stops_the_tasks_and_pipelines_of_older_ones_and_of_no_other_
     site.ask(head(site, "two"), "updated")
     db = site.pushes.db
     ((theirs,), (ours,)) = [site.of(request.sha) for request in (other, first)]
-    assert not any(one.stop_requested_at for one in launched.launched_by_push(db, theirs.id))
-    assert all(one.stop_requested_at for one in launched.launched_by_push(db, ours.id))
+    assert not any(one.stop_requested_at for one in launched.list_for_push(db, theirs.id))
+    assert all(one.stop_requested_at for one in launched.list_for_push(db, ours.id))

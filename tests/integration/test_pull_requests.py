@@ -1,4 +1,4 @@
-"""Pull requests from a signed delivery to executions: which run, which wait, and who gets secrets.
+"""Pull requests from a signed delivery to executions: which run, which wait, and which get secrets.
 
 The forge is a git server on loopback that keeps heads of pull requests where each forge does.
 """
@@ -34,14 +34,14 @@ from web.config.steps.resolve import resolve
 from web.services import launch
 from web.services.context import open_context
 from web.services.executions import variables
-from web.services.executions.spec import execution_spec
+from web.services.executions.spec import build_execution_spec
 from web.services.presentation import badges
 from web.services.presentation.badges import BadgeQuery
 from web.services.repositories import hosting
 from web.services.triggers import approvals
 from web.store import approvals as approval_store
 from web.store import data, deliveries, projects, pull_requests, pushes, users
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 from web.store.pull_requests import PullRequest
 from web.store.pushes import Push
 
@@ -66,7 +66,7 @@ class Site(Forge):
         checkout.git("checkout", "-q", "-b", "topic")
 
     def follow(self, rules: str) -> None:
-        projects.set_rules(self.pushes.db, projects.by_name(self.pushes.db, "model").id, rules)
+        projects.set_rules(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id, rules)
 
     def head(self, fork: str = "", *, number: int = 7, message: str = "topic", branch: str = "topic") -> Request:
         """Commit, put it where the forge keeps the head of the pull request, and what it says of that."""
@@ -90,7 +90,7 @@ class Site(Forge):
         return self.pushes.deliveries("model")[-1].message
 
     def push_told(self, request: Request) -> None:
-        """Tell of the push to the branch that a pull request is of."""
+        """Deliver the push to the branch of the pull request."""
         moved = Moved(ref=f"refs/heads/{request.branch}", before=ZERO, after=request.sha)
         assert self.tell(moved, delivery=f"push-{next(self.numbers)}") == [202]
         self.pushes.drain()
@@ -104,20 +104,22 @@ class Site(Forge):
 
     def approve(self, request: Request) -> int:
         """Approve a commit; how many executions follow from it, once the worker has fetched it."""
-        project, before = projects.by_name(self.pushes.db, "model"), len(self.pushes.executions("model"))
+        project, before = projects.get_by_name(self.pushes.db, "model"), len(self.pushes.executions("model"))
         approvals.approve(self.pushes.context, project, request.sha, self.admin)
         self.pushes.drain()
         return len(self.pushes.executions("model")) - before
 
     def waiting(self) -> list[str]:
-        project = projects.by_name(self.pushes.db, "model")
-        found = approval_store.waiting(self.pushes.db, project.id)
-        assert approval_store.counts(self.pushes.db).get(project.id, 0) == len({item.push.after for item in found})
+        project = projects.get_by_name(self.pushes.db, "model")
+        found = approval_store.list_waiting(self.pushes.db, project.id)
+        assert approval_store.count_by_project(self.pushes.db).get(project.id, 0) == len(
+            {item.push.after for item in found}
+        )
         return [item.push.after for item in found]
 
     def badge(self) -> str:
-        projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
-        return badges.badge_for(self.pushes.db, self.pushes.vault, BadgeQuery(project="model")).message
+        projects.set_badge_public(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id, True)
+        return badges.make_badge(self.pushes.context, BadgeQuery(project="model")).message
 
     def known(self, number: int = 7) -> PullRequest:
         found = pull_requests.find(self.pushes.db, self.repository, number)
@@ -128,25 +130,25 @@ class Site(Forge):
         return [push for push in self.pushes.pushes("model") if push.after == sha]
 
     def spec(self, execution: Execution) -> ExecutionSpec:
-        """What a runner gets at the claim."""
-        return execution_spec(self.pushes.context, execution)
+        """Return the spec that a runner gets at the claim."""
+        return build_execution_spec(self.pushes.context, execution)
 
     def set_variables(self) -> None:
-        project = projects.by_name(self.pushes.db, "model")
-        variables.set_one(self.pushes.db, self.pushes.vault, project, "TOKEN", SECRET, is_secret=True)
-        variables.set_one(self.pushes.db, self.pushes.vault, project, "MODE", "plain", is_secret=False)
+        project = projects.get_by_name(self.pushes.db, "model")
+        variables.set_variable(self.pushes.context, project, "TOKEN", SECRET, is_secret=True)
+        variables.set_variable(self.pushes.context, project, "MODE", "plain", is_secret=False)
 
     @property
     def repository(self) -> int:
-        return projects.repositories(self.pushes.db, projects.by_name(self.pushes.db, "model").id)[0].id
+        return projects.list_repositories(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id)[0].id
 
     @property
     def mirror(self) -> Path:
-        return hosting.repository_path(self.pushes.config, projects.repository(self.pushes.db, self.repository))
+        return hosting.get_repository_path(self.pushes.config, projects.get_repository(self.pushes.db, self.repository))
 
     @property
     def admin(self) -> User:
-        found = users.by_name(self.pushes.db, "admin")
+        found = users.find_by_name(self.pushes.db, "admin")
         assert found is not None
         return found
 
@@ -335,7 +337,7 @@ def test_two_people_who_approve_at_once_make_one_set(site: Site) -> None:
 
     def press() -> None:
         with open_context(site.pushes.config, site.pushes.vault) as context:
-            project = projects.by_name(context.db, "model")
+            project = projects.get_by_name(context.db, "model")
             made.append(len(approvals.approve(context, project, request.sha, site_admin)))
 
     site_admin = site.admin
@@ -347,7 +349,7 @@ def test_two_people_who_approve_at_once_make_one_set(site: Site) -> None:
     assert made == [0] * 6
     site.pushes.drain()
     assert site.pushes.steps("model") == ["train"]
-    assert len(rows(site.pushes.db, "SELECT * FROM approval")) == 1
+    assert len(fetch_rows(site.pushes.db, "SELECT * FROM approval")) == 1
 
 
 @github
@@ -374,7 +376,7 @@ def test_what_has_moved_on_or_was_closed_cannot_be_approved(site: Site) -> None:
     for request in (second, replace(second, sha="f" * 40)):
         with pytest.raises(Conflict, match="does not wait for approval"):
             site.approve(request)
-    assert rows(site.pushes.db, "SELECT * FROM approval") == []
+    assert fetch_rows(site.pushes.db, "SELECT * FROM approval") == []
     assert site.ask(second, "reopened") == "pull request 7: was recorded before"
     assert site.approve(second) == 1
 
@@ -403,7 +405,7 @@ def test_the_command_line_approves(site: Site) -> None:
     for wrong in (request.sha[:3], "f" * 12):
         assert "no waiting commit begins with" in approve(wrong).stderr
     assert "does not wait for approval" in approve("f" * 40).stderr
-    (waiting,) = approval_store.waiting(site.pushes.db, projects.by_name(site.pushes.db, "model").id)
+    (waiting,) = approval_store.list_waiting(site.pushes.db, projects.get_by_name(site.pushes.db, "model").id)
     twin = replace(waiting, push=replace(waiting.push, after=request.sha[:8] + "0" * 32))
     with pytest.raises(InvalidInput, match="matches 2 waiting commits"):
         approval_command._whole(request.sha[:8], [waiting, twin])
@@ -435,7 +437,7 @@ def test_whoever_runs_a_forks_commit_by_hand_does_not_give_it_secrets(site: Site
     request = site.head(FORK)
     site.ask(request)
     db, context = site.pushes.db, site.pushes.context
-    commit, project = site.pushes.commit("model", request.sha), projects.by_name(db, "model")
+    commit, project = site.pushes.commit("model", request.sha), projects.get_by_name(db, "model")
     with transaction(db), by_hand.approved(db, commit, site.admin):
         unapproved = by_hand.execution(context, project, commit, resolve(commit.config, "train"), site.admin)
         again = launch.rerun(context, unapproved, site.admin, "Runs again")
@@ -509,7 +511,7 @@ def test_a_head_that_was_forced_back_is_the_present_one(site: Site) -> None:
 
 @each
 def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_the_newest(site: Site) -> None:
-    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, CANCEL)
+    projects.set_rules(site.pushes.db, projects.get_by_name(site.pushes.db, "model").id, CANCEL)
     first = site.head()
     second = site.head(message="opened with both")
     site.ask(second)
@@ -527,7 +529,7 @@ def test_rules_that_cancel_what_is_older_take_a_head_that_was_forced_back_for_th
 
 @github
 def test_a_stranger_cancels_nothing_until_approved_and_then_what_is_older_of_the_same_pull_request(site: Site) -> None:
-    projects.set_rules(site.pushes.db, projects.by_name(site.pushes.db, "model").id, CANCEL)
+    projects.set_rules(site.pushes.db, projects.get_by_name(site.pushes.db, "model").id, CANCEL)
     site.ask(site.head())
     first = site.head(FORK, number=8)
     site.ask(first)
@@ -603,15 +605,15 @@ def test_in_whatever_order_and_however_often_it_is_told_each_commit_runs_once_an
 @each
 def test_a_forks_head_is_pinned_and_no_branch_no_head_no_badge_and_no_push_to_a_ref(site: Site) -> None:
     site.push_told(replace(site.at("main"), branch="main", sha=site.checkout.git("rev-parse", "main").stdout.strip()))
-    before = git.refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()
+    before = git.list_refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()
     request = site.head(FORK, branch="main")
     request = site.at(request.sha, FORK, branch="evil")
     site.ask(request)
     site.approve(request)
     execute(site.pushes.db, "UPDATE execution SET state = 'error', ended_at = created_at WHERE counter > 1")
-    assert (git.refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()) == before
+    assert (git.list_refs(site.mirror), (site.mirror / "HEAD").read_text(), site.badge()) == before
     assert git.resolve(site.mirror, f"refs/pushmill/{request.sha}") == request.sha
-    assert "refs/pull/7/head" not in pushes.last_pushes(site.pushes.db, site.repository)
+    assert "refs/pull/7/head" not in pushes.map_commits_by_ref(site.pushes.db, site.repository)
     url = site.pushes.git_url("model")
     assert (
         request.sha not in subprocess.run(["git", "ls-remote", url], capture_output=True, text=True, check=True).stdout

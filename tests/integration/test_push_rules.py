@@ -1,4 +1,4 @@
-"""Rules with real pushes: which ones they are for, and what reaches the executions."""
+"""Rules with real pushes: which events they match, and which values executions get."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ruled_project import CANCEL, TRAIN, Model, started
 from core.states import State
 from web.services.executions import environments, lifecycle
 from web.store import deliveries
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 
 
 def model(pushes: PushServer, checkout: Checkout, rules: str) -> Model:
@@ -155,7 +155,7 @@ def test_a_push_stops_what_older_pushes_of_its_branch_still_run_of_the_rule(
         *(("train", State.STOPPED), ("check", State.QUEUED)),
         *(("train", State.QUEUED), ("check", State.QUEUED)),
     ]
-    (change,) = rows(pushes.db, "SELECT reason FROM state_change WHERE to_state = 'stopped'")
+    (change,) = fetch_rows(pushes.db, "SELECT reason FROM state_change WHERE to_state = 'stopped'")
     assert change["reason"] == "superseded by #5 before it started"
 
 
@@ -163,7 +163,7 @@ def test_one_that_was_asked_to_stop_is_not_killed_by_a_newer_push(pushes: PushSe
     here = model(pushes, checkout, CANCEL)
     here.change({"a": "1"})
     started(here.pushes, here.made[0])
-    lifecycle.request_stop(pushes.db, pushes.config.logs_dir, here.made[0].uuid, "ada")
+    lifecycle.request_stop(pushes.context, here.made[0].uuid, "ada")
     here.change({"a": "2"})
     assert (here.made[0].state, here.made[0].stop_count) == (State.STARTED, 1)
     started(here.pushes, here.made[2])

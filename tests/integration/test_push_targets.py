@@ -1,4 +1,4 @@
-"""Tasks and pipelines that rules and pushers choose: launched with real pushes, once, and stopped by newer ones."""
+"""Tasks and pipelines chosen by rules and pushers: launched once by real pushes, and stopped by newer ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from web.services.executions import environments
 from web.services.triggers import dry_run
 from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import deliveries, pipelines, projects, tasks
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 
 EVERYTHING = '[[rule]]\nname = "all"\nsteps = ["*"]\ntasks = ["*"]\npipelines = ["*"]\n'
 CANCEL = '[[rule]]\nname = "main"\ntasks = ["*"]\npipelines = ["*"]\ncancel_older = true\n'
@@ -27,9 +27,9 @@ def here(pushes: PushServer, checkout: Checkout) -> Model:
 
 
 def said(here: Model) -> str:
-    """What the pusher read."""
+    """Return the reply that the pusher sees."""
     pushes = here.pushes
-    return push_reply.push_reply(pushes.db, pushes.deliveries("model")[-1].id, "http://here/p/model")
+    return push_reply.format_reply(pushes.db, pushes.deliveries("model")[-1].id, "http://here/p/model")
 
 
 def asked_to_stop(here: Model, place: int) -> list[str]:
@@ -48,7 +48,7 @@ def test_a_push_launches_what_its_rules_choose_of_each_kind_with_where_and_how(h
         assert (made.commit_id, made.why) == (push.commit_id, "Chosen by rule all")
     assert task.parameters == {"epochs": 5}
     assert pipeline.parameters == {"length": 6}
-    assert [node.name for node in pipelines.nodes(here.pushes.db, pipeline.id)] == ["ready", "fit"]
+    assert [node.name for node in pipelines.list_nodes(here.pushes.db, pipeline.id)] == ["ready", "fit"]
 
 
 def test_the_pusher_reads_where_each_of_them_is_and_what_is_skipped(here: Model) -> None:
@@ -91,7 +91,7 @@ def test_a_parameter_that_is_pushed_twice_is_tried_by_a_task_and_refused_by_a_st
     twice = ("-o", "pushmill.parameter=epochs=7", "-o", "pushmill.parameter=epochs=8", "main")
     assert here.change({"valohai.yaml": ALL}, "-o", "pushmill.task=train", *twice) == "1 task"
     service.advance(here.pushes.context)
-    assert [trial.parameters["epochs"] for trial in tasks.trials(here.pushes.db, 1)] == [7, 8]
+    assert [trial.parameters["epochs"] for trial in tasks.list_trials(here.pushes.db, 1)] == [7, 8]
     assert here.change({"a": "1"}, "-o", "pushmill.step=train", *twice) == "nothing runs: everything was skipped"
     assert 'skipped train: parameter "epochs" takes one value and was given 2: "7", "8"' in said(here)
 
@@ -112,13 +112,13 @@ def test_what_a_superseded_task_still_runs_is_stopped_with_the_number_of_what_ca
     here.rules('[[rule]]\nname = "main"\ntasks = ["*"]\ncancel_older = true\n')
     here.change({"valohai.yaml": ALL})
     service.advance(here.pushes.context)
-    older = tasks.trials(db, 1)
+    older = tasks.list_trials(db, 1)
     assert len(older) == 3
     here.change({"a": "1"})
     service.advance(here.pushes.context)
-    assert [execution.state for execution in tasks.trials(db, 1)] == [State.STOPPED] * 3
+    assert [execution.state for execution in tasks.list_trials(db, 1)] == [State.STOPPED] * 3
     assert all("Superseded by !2" in here.log(execution) for execution in older)
-    assert State.STOPPED not in [execution.state for execution in tasks.trials(db, 2)]
+    assert State.STOPPED not in [execution.state for execution in tasks.list_trials(db, 2)]
     task = tasks.get(db, 1)
     assert (task.state, task.message, task.stopped_by) == (State.STOPPED, "Superseded by !2", "!2")
 
@@ -132,7 +132,7 @@ def test_one_that_a_person_has_asked_to_stop_keeps_who_that_was(here: Model) -> 
     sha = here.commit({"a": "1"})
     here.push("-o", "ci.skip", f"{sha}:refs/heads/parked")
     question = HypotheticalEvent(name=sha, branch="main")
-    said = dry_run.dry_run(here.pushes.context, projects.by_name(db, "model"), question)
+    said = dry_run.evaluate_event(here.pushes.context, projects.get_by_name(db, "model"), question)
     assert [one.number for one in said.stops] == ["=1"]
     here.push()
     assert (tasks.get(db, 1).stopped_by, pipelines.get(db, 1).stopped_by) == ("ada", "!2")
@@ -172,7 +172,7 @@ def test_what_fails_between_launching_one_kind_and_another_leaves_nothing_and_is
     execute(db, "CREATE TRIGGER full BEFORE INSERT ON pipeline BEGIN SELECT RAISE(ABORT, 'no room'); END")
     here.change({"valohai.yaml": ALL})
     assert here.made == []
-    assert rows(db, "SELECT * FROM task") == []
+    assert fetch_rows(db, "SELECT * FROM task") == []
     execute(db, "DROP TRIGGER full")
     with transaction(db):
         deliveries.retry_now(db, here.pushes.deliveries("model")[-1].id)

@@ -1,4 +1,4 @@
-"""The push of the first start: real git over HTTP, whatever git configuration the machine has."""
+"""The push of the first start: real git over HTTP, with any git configuration of the machine."""
 
 from __future__ import annotations
 
@@ -48,10 +48,11 @@ def test_the_example_is_pushed_and_the_repository_is_ready_for_the_next_push(
 
     train = data / "quickstart" / "train.py"
     train.write_text(train.read_text() + "# mine\n")
-    quickstart.git(data / "quickstart", "commit", "-qam", "Mine")
-    quickstart.git(data / "quickstart", "push")
+    quickstart.run_git(data / "quickstart", "commit", "-qam", "Mine")
+    quickstart.run_git(data / "quickstart", "push")
     pushed, served_now = (
-        quickstart.git(where, "rev-parse", "main") for where in (data / "quickstart", server.root / "quickstart.git")
+        quickstart.run_git(where, "rev-parse", "main")
+        for where in (data / "quickstart", server.root / "quickstart.git")
     )
     assert pushed == served_now
 

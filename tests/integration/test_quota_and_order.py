@@ -1,4 +1,4 @@
-"""Who runs when, who waits, and what the waiting are told."""
+"""Quotas, the order of executions, and the reasons shown for waiting."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def added(api: ApiServer, **columns: Any) -> Execution:
 
 
 def dispatched(api: ApiServer) -> None:
-    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
+    dispatch(api.context, api.app.extensions["pushmill"].queues)
 
 
 def reason(api: ApiServer, execution: Execution) -> str:
-    return wait_reason.wait_reason(api.context, api.execution(execution.uuid))
+    return wait_reason.explain_wait(api.context, api.execution(execution.uuid))
 
 
 def claim(api: ApiServer, execution: Execution) -> None:
@@ -91,7 +91,7 @@ def test_higher_priority_goes_first_and_else_who_came_first(api: ApiServer) -> N
     order = []
     for _ in range(3):
         dispatched(api)
-        (placed,) = [e for e in executions.in_states(api.db, State.QUEUED) if e.runner_id is not None]
+        (placed,) = [e for e in executions.list_in_states(api.db, State.QUEUED) if e.runner_id is not None]
         order.append(placed.id)
         claim(api, placed)
         end(api, placed)
@@ -149,7 +149,7 @@ def test_a_step_s_unknown_environment_falls_back_to_the_project_s_default_with_a
 
 def test_an_image_that_the_environment_does_not_run_ends_it_at_once_with_a_sentence(api: ApiServer) -> None:
     with transaction(api.db):
-        environments.change(api.db, environments.by_slug(api.db, "default").id, images=["nvcr.io/*"])
+        environments.change(api.db, environments.get_by_slug(api.db, "default").id, images=["nvcr.io/*"])
     found = added(api)
     assert (found.state, found.failure_reason) == ("error", "image")
     assert found.failure_message == "Environment default runs images that match nvcr.io/*; the step's is python:3.12"
@@ -158,4 +158,4 @@ def test_an_image_that_the_environment_does_not_run_ends_it_at_once_with_a_sente
 def test_a_new_project_has_the_quota_of_the_configuration(pushes: PushServer, checkout: Checkout) -> None:
     checkout.commit({"valohai.yaml": step("train")})
     pushes.push(checkout, "model", "main")
-    assert projects.by_name(pushes.db, "model").max_executions == pushes.config.limits.max_executions == 200
+    assert projects.get_by_name(pushes.db, "model").max_executions == pushes.config.limits.max_executions == 200

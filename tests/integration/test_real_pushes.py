@@ -1,4 +1,4 @@
-"""Real git in each of the three ways to the server: what moves which ref is recorded alike, whatever the ref is called."""
+"""Real git in each of the three ways to push: the same ref updates are recorded, whatever the name of the ref."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Webhook(Way):
         self.sender, self.numbers = Gitea(), itertools.count()
         url = f"http://runner:s3cret-token@127.0.0.1:{server.server_port}/git/{REPOSITORY}.git"
         pushes.add_project("model", self.sender.name, url)
-        hosting.set_secret(pushes.db, pushes.vault, projects.by_name(pushes.db, "model"), self.sender.secret)
+        hosting.set_secret(pushes.context, projects.get_by_name(pushes.db, "model"), self.sender.secret)
 
     def push(self, *refspecs: str) -> str:
         before = self._refs()

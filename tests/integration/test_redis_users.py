@@ -1,4 +1,4 @@
-"""Redis for runners of other machines: TLS, a user for each, and what such a user may not."""
+"""Redis for runners of other machines: TLS, a user for each runner, and the limits of such a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.config import RedisConfig
 from core.errors import CannotStart, ConfigError
 from web.processes.private_redis import EmbeddedRedis, find_binary
 from web.services.runners import redis_users, registration
-from web.services.runners.registration import Credentials
+from web.services.runners.registration import RunnerCredentials
 from web.services.scheduling.queues import Queues
 from web.store import runners as runner_rows
 from web.store.db import transaction
@@ -121,7 +121,7 @@ def test_a_runners_user_reads_and_writes_nothing_but_its_own(site: RedisSite) ->
     assert set(site.admin.keys("*")) >= foreign
 
 
-def refused(site: RedisSite, credentials: Credentials) -> bool:
+def refused(site: RedisSite, credentials: RunnerCredentials) -> bool:
     with site.connect(credentials) as connection:
         try:
             return not connection.ping()
@@ -147,13 +147,13 @@ def test_after_a_rotation_the_old_password_is_dead_and_what_it_had_connected_is_
     assert not refused(site, old)
     with site.connect(old) as connection:
         waiting = cut(site, connection)
-        new = registration.rotate(site.api.db, site.config, site.queues, registration.by_name(site.api.db, "a"))
+        new = registration.rotate(site.api.context, site.queues, registration.get_by_name(site.api.db, "a"))
         waiting.join(5)
         assert not waiting.is_alive()
     assert refused(site, old)
     assert not refused(site, new)
-    assert runner_rows.by_token(site.api.db, old.token) is None
-    assert runner_rows.by_token(site.api.db, new.token) == runner_rows.by_name(site.api.db, "a")
+    assert runner_rows.find_by_token(site.api.db, old.token) is None
+    assert runner_rows.find_by_token(site.api.db, new.token) == runner_rows.find_by_name(site.api.db, "a")
 
 
 def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: RedisSite) -> None:
@@ -161,24 +161,20 @@ def test_a_removed_runner_is_nobody_in_redis_and_its_queue_is_gone(site: RedisSi
     site.queues.hand_over("a", str(uuid.uuid4()), 1)
     with site.connect(old) as connection:
         waiting = cut(site, connection)
-        registration.remove(
-            site.api.db, site.config.logs_dir, site.queues, registration.by_name(site.api.db, "a"), force=False
-        )
+        registration.remove(site.api.context, site.queues, registration.get_by_name(site.api.db, "a"), force=False)
         waiting.join(5)
         assert not waiting.is_alive()
     assert refused(site, old)
     assert [key for key in site.admin.keys("*") if b"a-" in key or b"runner-a" in key] == []
     revived = site.register("a", "gpu")
     assert not refused(site, revived)
-    assert registration.by_name(site.api.db, "a").environments == ("gpu",)
+    assert registration.get_by_name(site.api.db, "a").environments == ("gpu",)
 
 
 def test_a_redis_that_forgot_its_users_gets_them_back_from_the_database(site: RedisSite) -> None:
     staying, removed, rotated = site.register("a"), site.register("gone"), site.register("b")
     site.redis.stop(5.0)
-    registration.remove(
-        site.api.db, site.config.logs_dir, site.queues, registration.by_name(site.api.db, "gone"), force=False
-    )
+    registration.remove(site.api.context, site.queues, registration.get_by_name(site.api.db, "gone"), force=False)
     site.redis.start(os.environ)
     assert refused(site, staying)
     redis_users.restore(site.api.db, site.admin)
@@ -186,7 +182,7 @@ def test_a_redis_that_forgot_its_users_gets_them_back_from_the_database(site: Re
     assert not refused(site, rotated)
     assert refused(site, removed)
     with transaction(site.api.db):  # as if Redis had been away during a rotation
-        runner_rows.set_token(site.api.db, registration.by_name(site.api.db, "b").id, "new", "0" * 64)
+        runner_rows.set_token(site.api.db, registration.get_by_name(site.api.db, "b").id, "new", "0" * 64)
     redis_users.restore(site.api.db, site.admin)
     assert refused(site, rotated)
     assert not refused(site, staying)
@@ -205,15 +201,15 @@ def test_a_redis_user_that_may_not_make_users_is_said(site: RedisSite) -> None:
     with Redis(unix_socket_path=str(site.redis.socket), username="plain", password="x") as plain:
         queues = Queues(plain)
         with pytest.raises(CannotStart, match=says):
-            registration.register(site.api.db, site.config, queues, "a", ["default"])
-    assert runner_rows.by_name(site.api.db, "a") is None
+            registration.register(site.api.context, queues, "a", ["default"])
+    assert runner_rows.find_by_name(site.api.db, "a") is None
 
 
 def test_registering_without_redis_changes_nothing_and_says_why(site: RedisSite) -> None:
     site.redis.stop(5.0)
     with pytest.raises(CannotStart, match=r"remote runners are off: .+ start pushmill"):
         site.register("a")
-    assert runner_rows.by_name(site.api.db, "a") is None
+    assert runner_rows.find_by_name(site.api.db, "a") is None
 
 
 @pytest.mark.parametrize(
@@ -251,7 +247,7 @@ def test_a_redis_of_ones_own_takes_runners_too(tmp_path: Path) -> None:
     api = ApiServer(tmp_path / "data", redis={"url": f"redis://:{password}@127.0.0.1:{port}/3"})
     try:
         with Redis.from_url(api.config.redis.url) as own:
-            made = registration.register(api.db, api.config, Queues(own), "gpu-1", ["default"])
+            made = registration.register(api.context, Queues(own), "gpu-1", ["default"])
             assert made.redis_url.startswith("redis://runner-gpu-1:pm_")
             assert made.redis_url.endswith(f"@127.0.0.1:{port}/3")
             with Redis.from_url(made.redis_url, retry=ONCE) as connection:
@@ -264,7 +260,7 @@ def test_a_redis_of_ones_own_takes_runners_too(tmp_path: Path) -> None:
 def test_a_redis_that_only_this_machine_reaches_takes_none(tmp_path: Path) -> None:
     api = ApiServer(tmp_path / "data", redis={"url": "unix:///run/redis.sock"})
     with pytest.raises(ConfigError, match="at unix://: give its address as redis:// or rediss://"):
-        registration.register(api.db, api.config, Queues(Redis()), "gpu-1", ["default"])
+        registration.register(api.context, Queues(Redis()), "gpu-1", ["default"])
     api.close()
 
 

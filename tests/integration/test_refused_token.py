@@ -1,4 +1,4 @@
-"""A token that is refused for a while ends no execution: whatever was to be said is said when it is right again."""
+"""A token that is rejected for a while ends no execution: all reports arrive once it is accepted again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step's image cannot make Docker call this machine, and a registry's answer is not repeated."""
+"""A step's image cannot make Docker call this machine, and the answer of a registry is not shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = b"internal-answer-1f0c"
 
 @pytest.fixture
 def service() -> Iterator[DataServer]:
-    """A service of the runner's machine that is no registry."""
+    """A service on the runner's machine that is not a registry."""
     with served() as running:
         for path in ("/v2/", "/v2/x/manifests/latest"):
             running.routes[path] = lambda handler: handler.answer(404, ANSWER)
@@ -30,7 +30,7 @@ def service() -> Iterator[DataServer]:
 
 
 def pull(server: RunnerServer, directory: Path, image: str, **settings: Any) -> str:
-    """The message of an execution with that image."""
+    """Return the message of an execution with that image."""
     with runner_host(directory, server.url, **settings) as host:
         recorded = server.add(execution("true", image=image))
         execute(host, recorded.spec.uuid, 1)

@@ -1,4 +1,4 @@
-"""The relay of an execution: whom it answers, and what idle connections cost."""
+"""The relay of an execution: which clients it answers, and the cost of idle connections."""
 
 from __future__ import annotations
 

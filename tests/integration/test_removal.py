@@ -1,4 +1,4 @@
-"""Removing a project leaves nothing of it and touches nothing else, whenever it is interrupted."""
+"""Removing a project removes all of it and nothing else, also if it is interrupted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from web.services.forges import enqueue
 from web.services.repositories import hosting
 from web.store import commits, outbox, projects
 from web.store import removal as removed_rows
-from web.store.db import execute, row, rows
+from web.store.db import execute, fetch_row, fetch_rows
 
 OUTSIDE = ("_sqlite_migrations", *removed_rows.KEPT)
 NAMED = ("project", "execution", "pipeline_node")
 
 
 def tables(api: ApiServer) -> list[str]:
-    return [found["name"] for found in rows(api.db, "SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return [found["name"] for found in fetch_rows(api.db, "SELECT name FROM sqlite_master WHERE type = 'table'")]
 
 
 def content(api: ApiServer) -> tuple[dict[str, list[Any]], set[Path]]:
     """All rows and files that may belong to projects."""
     found = {
-        table: sorted(map(repr, rows(api.db, f"SELECT * FROM [{table}]")))
+        table: sorted(map(repr, fetch_rows(api.db, f"SELECT * FROM [{table}]")))
         for table in tables(api)
         if table not in OUTSIDE
     }
@@ -44,7 +44,7 @@ def content(api: ApiServer) -> tuple[dict[str, list[Any]], set[Path]]:
 def row_for(api: ApiServer, table: str, column: str, value: int) -> None:
     """A row with plausible values, whatever columns the table has."""
     values: dict[str, Any] = {}
-    for found in rows(api.db, f"PRAGMA table_info([{table}])"):
+    for found in fetch_rows(api.db, f"PRAGMA table_info([{table}])"):
         if found["notnull"] and found["dflt_value"] is None and not found["pk"]:
             values[found["name"]] = 1 if found["type"] == "INTEGER" else f"{table}-{value}"
         elif found["pk"] and found["name"] != "id":
@@ -61,8 +61,8 @@ def filled(api: ApiServer, name: str = "gone") -> Project:
     """A project with something in every table and every folder."""
     project = api.project(name)
     commit = api.add_commit(project)
-    repository = hosting.repository_of(api.db, project)
-    for path in (hosting.repository_path(api.config, repository), hosting.forks_path(api.config, repository)):
+    repository = hosting.get_repository(api.db, project)
+    for path in (hosting.get_repository_path(api.config, repository), hosting.get_forks_path(api.config, repository)):
         (path / "objects").mkdir(parents=True)
         (path / "objects" / "pack").write_bytes(b"objects")
     task = api.add_task(project=project, commit_id=commit.id)
@@ -110,7 +110,7 @@ def test_nothing_is_left_and_nothing_else_is_touched(api: ApiServer) -> None:
     result = command(api, "gone", "--yes")
     assert result.exit_code == 0, result.output
     assert content(api) == before
-    assert rows(api.db, "PRAGMA foreign_key_check") == []
+    assert fetch_rows(api.db, "PRAGMA foreign_key_check") == []
     assert api.get("projects/gone/").status_code == 404
 
 
@@ -134,16 +134,16 @@ def test_it_can_be_interrupted_at_every_step_and_repeated(api: ApiServer) -> Non
     before = content(api)
     interrupted_after = 0
     while True:
-        if not [project for project in projects.listing(api.db) if project.name == "gone"]:
+        if not [project for project in projects.list_projects(api.db) if project.name == "gone"]:
             project = filled(api)
-        steps = removal.steps(api.context, project)
+        steps = removal.remove_in_steps(api.context, project)
         done = sum(1 for _ in zip(range(interrupted_after), steps, strict=False))
         steps.close()
         if done < interrupted_after:
             break
         interrupted_after += 1
-        assert rows(api.db, "PRAGMA foreign_key_check") == []
-        for _ in removal.steps(api.context, project):
+        assert fetch_rows(api.db, "PRAGMA foreign_key_check") == []
+        for _ in removal.remove_in_steps(api.context, project):
             pass
         assert content(api) == before
     assert interrupted_after > 15
@@ -158,7 +158,7 @@ def test_what_runs_keeps_the_project_and_can_be_stopped_with_it(api: ApiServer) 
     assert content(api) == before
     assert waiting.state is State.CREATED
     assert command(api, "gone", "--yes", "--force").exit_code == 0
-    assert [project.name for project in projects.listing(api.db)] == ["demo"]
+    assert [project.name for project in projects.list_projects(api.db)] == ["demo"]
 
 
 def test_a_started_execution_is_killed_before_it_is_removed(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,12 +178,12 @@ def test_a_started_execution_is_killed_before_it_is_removed(api: ApiServer, monk
 def test_an_execution_that_is_created_meanwhile_keeps_the_project(api: ApiServer) -> None:
     project = filled(api)
     commit = _commits(api, project)[0]
-    steps = removal.steps(api.context, project)
+    steps = removal.remove_in_steps(api.context, project)
     next(steps)
     api.add_execution(commit)
     with pytest.raises(Exception, match="meanwhile"):
         list(steps)
-    assert projects.by_name(api.db, "gone").id == project.id
+    assert projects.get_by_name(api.db, "gone").id == project.id
 
 
 def test_state_changes_after_a_removal_are_not_taken_for_known_ones(api: ApiServer) -> None:
@@ -191,9 +191,9 @@ def test_state_changes_after_a_removal_are_not_taken_for_known_ones(api: ApiServ
     filled(api)
     enqueue.enqueue_changes(api.db)
     assert command(api, "gone", "--yes").exit_code == 0
-    newest = row(api.db, "SELECT MAX(id) AS id FROM state_change")
+    newest = fetch_row(api.db, "SELECT MAX(id) AS id FROM state_change")
     assert newest is not None
-    assert outbox.position(api.db, enqueue.CURSOR) == newest["id"]
+    assert outbox.find_position(api.db, enqueue.CURSOR) == newest["id"]
 
 
 def test_the_server_starts_without_what_an_interrupted_removal_moved_aside(api: ApiServer) -> None:
@@ -204,5 +204,5 @@ def test_the_server_starts_without_what_an_interrupted_removal_moved_aside(api: 
 
 
 def _commits(api: ApiServer, project: Project) -> list[Commit]:
-    found = rows(api.db, "SELECT id FROM git_commit WHERE project_id = ? ORDER BY id LIMIT 1", (project.id,))
+    found = fetch_rows(api.db, "SELECT id FROM git_commit WHERE project_id = ? ORDER BY id LIMIT 1", (project.id,))
     return [commits.get(api.db, item["id"]) for item in found]

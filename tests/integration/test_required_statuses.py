@@ -1,4 +1,4 @@
-"""The status `pushmill` of a commit, where it is required for merging: only what ran, or had nothing to run, is a success."""
+"""The status `pushmill`, as required for merging: success only for commits that succeeded or had nothing to run."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MISSING_STEP = 'there is no step "trian": did you mean "train"?'
 
 
 def rules(told: ToldForge, text: str) -> None:
-    projects.set_rules(told.db, projects.by_name(told.db, "model").id, text)
+    projects.set_rules(told.db, projects.get_by_name(told.db, "model").id, text)
 
 
 def approve(told: ToldForge, sha: str) -> list[str]:
-    admin = users.by_name(told.db, "admin")
+    admin = users.find_by_name(told.db, "admin")
     assert admin is not None
     before = len(told.server.executions("model"))
-    approvals.approve(told.server.context, projects.by_name(told.db, "model"), sha, admin)
+    approvals.approve(told.server.context, projects.get_by_name(told.db, "model"), sha, admin)
     told.server.drain()
     return told.server.steps("model")[before:]
 
@@ -190,11 +190,11 @@ def test_the_status_of_a_commit_that_can_no_longer_be_approved_ends(told: ToldFo
 
 def test_two_projects_of_one_repository_do_not_overwrite_each_others_statuses(told: ToldForge) -> None:
     told.server.add_project("second", "github", str(told.path))
-    second = projects.repositories(told.db, projects.by_name(told.db, "second").id)[0]
+    second = projects.list_repositories(told.db, projects.get_by_name(told.db, "second").id)[0]
     assert (told.repository.status_context, second.status_context) == ("pushmill", "pushmill:second")
     execute(told.db, "UPDATE repository SET full_name = ? WHERE id = ?", (told.forge.full_name, second.id))
     credentials.set_api_url(told.db, second, told.forge.api_url)
-    credentials.set_token(told.db, told.server.vault, second, told.forge.token)
+    credentials.set_token(told.server.context, second, told.forge.token)
     sha = told.push("train")
     body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
     deliveries.store(told.db, Received(second.id, "poll", "push", body=body), "2")
@@ -211,7 +211,7 @@ def test_two_projects_of_one_repository_do_not_overwrite_each_others_statuses(to
 
 def test_statuses_keep_their_names_when_the_url_is_given_again(told: ToldForge) -> None:
     told.server.add_project("second", "github", "https://forge.example.org/ada/other.git")
-    project = projects.by_name(told.db, "second")
+    project = projects.get_by_name(told.db, "second")
     for url, context in (
         ("https://forge.example.org/ada/other", "pushmill"),
         (str(told.path), "pushmill:second"),

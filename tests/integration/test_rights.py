@@ -1,4 +1,4 @@
-"""Every route asks the table of rights: walked with every role and every scope, against a server with real data."""
+"""Every route follows the table of rights: requests with every role and every scope, on a server with real data."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Walk:
         project, _ = hosting.add_project(api.context, HIDDEN, api.admin.id)
         commit = api.add_commit(project, "5" * 40)
         datum = api.stored(commit=commit)
-        execution = data.by_uuid(api.db, datum).execution_id
+        execution = data.get_by_uuid(api.db, datum).execution_id
         (found,) = api.db.execute("SELECT uuid, counter FROM execution WHERE id = ?", (execution,)).fetchall()
         task = api.add_task(project=project, commit_id=commit.id)
         pipeline = api.add_pipeline(("a", "execution"), project_id=project.id, commit_id=commit.id)
-        repository = hosting.repository_of(api.db, project)
+        repository = hosting.get_repository(api.db, project)
         hosting.prepare(api.context, project, repository)
-        lfs.store_object(hosting.lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
+        lfs.store_object(hosting.get_lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
         delivery, _ = deliveries.store(api.db, Received(repository.id, "plain", "push", body=b"{}"), "1")
         deliveries.finish(api.db, delivery, DeliveryState.DONE, "")  # no worker runs: requests would wait for it
         self.values = {
@@ -68,16 +68,16 @@ class Walk:
             user = identities.add_user(self.api.db, name.replace(" ", "-"), is_admin=False)
             if role:
                 members.set_role(self.api.db, project_id, user.id, role)
-            self.secrets[name] = identities.new_token(self.api.db, user.username, [Scope.ADMIN]).secret
+            self.secrets[name] = identities.create_token(self.api.db, user.username, [Scope.ADMIN]).secret
         self.secrets["server admin"] = self.api.token
         for scope in Scope:
-            made = identities.new_token(self.api.db, "admin", [scope])
+            made = identities.create_token(self.api.db, "admin", [scope])
             self.secrets[f"token {scope.value}"] = made.secret
 
     def routes(self) -> Iterator[tuple[Rule, str, Action]]:
         """Every route for users, with the path to what there is, and its action."""
         for rule in sorted(self.api.app.url_map.iter_rules(), key=lambda rule: rule.rule):
-            permission = auth.permission_of(self.api.app, rule.endpoint)
+            permission = auth.find_permission(self.api.app, rule.endpoint)
             if isinstance(permission, Action):
                 yield rule, self.path(rule), permission
             elif permission in GIT:
@@ -130,12 +130,12 @@ def expected(who: str, action: Action, *, inside: bool) -> str:
     kind, _, scope = who.partition(" ")
     scopes = {Scope(scope)} if kind == "token" else {Scope.ADMIN}
     role = Role(who) if who in set(Role) else None
-    allowed = rights.rights(role, is_admin=kind in ("token", "server"))
+    allowed = rights.list_rights(role, is_admin=kind in ("token", "server"))
     if inside and Action.READ not in allowed:
         return "404"
     if not inside and action not in rights.OUTSIDE:
         allowed |= {action}  # every user, who gets what there is of visible projects
-    return "✓" if action in allowed and rights.in_scope(scopes, action) else "403"
+    return "✓" if action in allowed and rights.is_in_scope(scopes, action) else "403"
 
 
 def test_every_route_asks_the_table_of_rights(walk: Walk) -> None:
@@ -183,7 +183,7 @@ def test_an_invisible_project_answers_like_one_that_does_not_exist(walk: Walk) -
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.PUSH, Scope.LAUNCH])
 @pytest.mark.parametrize("operation", ["download", "upload"])
 def test_git_lfs_does_not_reveal_a_project_to_a_token_without_a_role(walk: Walk, scope: Scope, operation: str) -> None:
-    headers = {"Authorization": basic(identities.new_token(walk.api.db, "no-role", [scope]).secret)}
+    headers = {"Authorization": basic(identities.create_token(walk.api.db, "no-role", [scope]).secret)}
     body = {"operation": operation, "objects": [{"oid": OID, "size": len(CONTENT)}]}
     answers = {}
     for name in (HIDDEN, "unknown"):
@@ -195,7 +195,7 @@ def test_git_lfs_does_not_reveal_a_project_to_a_token_without_a_role(walk: Walk,
 
 
 def test_the_uuid_of_an_invisible_project_does_not_reveal_its_name(walk: Walk) -> None:
-    found = projects.by_name(walk.api.db, HIDDEN).uuid
+    found = projects.get_by_name(walk.api.db, HIDDEN).uuid
     headers = {"Authorization": basic(walk.secrets["no role"])}
     answers = []
     for asked in (found, str(uuid.uuid4())):
@@ -217,4 +217,4 @@ def test_lists_show_only_visible_projects(walk: Walk) -> None:
 
 
 def test_the_documentation_has_the_table_of_rights() -> None:
-    assert rights.matrix() in DOCS.read_text(), f"docs/people.md must contain:\n{rights.matrix()}"
+    assert rights.format_table() in DOCS.read_text(), f"docs/people.md must contain:\n{rights.format_table()}"

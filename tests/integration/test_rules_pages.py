@@ -1,4 +1,4 @@
-"""The settings page's rules: what they say, changing them, and asking what a commit would trigger."""
+"""The rules in the settings: showing and changing them, and the dry run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ GROUPS = """- task:
 @pytest.fixture
 def person(api: ApiServer, checkout: Checkout) -> Person:
     """Logged in; the project has a commit on main that changes src/a, and one on the branch docs that does not."""
-    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    path = hosting.get_repository_path(api.config, hosting.get_repository(api.db, api.demo))
     checkout.git("init", "-q", "--bare", "-b", "main", str(path))
     checkout.commit({"valohai.yaml": YAML, "src/a": "1"})
     checkout.git("push", "-q", str(path), "main")
@@ -163,7 +163,7 @@ def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, 
     with transaction(api.db):
         projects.set_rules(api.db, api.demo.id, RULES)
     schedule.store_due(api.db, datetime.now(UTC) + timedelta(days=1))
-    (delivery,) = deliveries.of_project(api.db, api.demo.id)
+    (delivery,) = deliveries.list_deliveries(api.db, api.demo.id)
     page = html.unescape(person.get(f"/p/demo/deliveries/{delivery.id}/").text)
     assert "not needed: created by a schedule" in page
     assert '"rule": "nightly"' in page
@@ -172,7 +172,7 @@ def test_the_delivery_of_a_schedule_says_that_its_time_had_come(api: ApiServer, 
 def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
     api: ApiServer, person: Person, checkout: Checkout
 ) -> None:
-    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    path = hosting.get_repository_path(api.config, hosting.get_repository(api.db, api.demo))
     checkout.commit({"valohai.yaml": YAML + GROUPS})
     checkout.git("push", "-q", str(path), "HEAD:refs/heads/groups")
     rules = '[[rule]]\nname = "r"\ntasks = ["*"]\npipelines = ["*"]\ncancel_older = true\n'
@@ -189,7 +189,7 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
         event = PushEvent(ref="refs/heads/groups", before="0" * 40, after=api.commit.identifier, identity="x")
         push = pushes.add_push(
             api.db,
-            NewPush(repository_id=hosting.repository_of(api.db, api.demo).id, event=event),
+            NewPush(repository_id=hosting.get_repository(api.db, api.demo).id, event=event),
         )
         config = parse((YAML + GROUPS).encode()).config
         searching = task_plan.plan(config, "s<i>earch")
@@ -204,7 +204,7 @@ def test_tasks_and_pipelines_are_told_with_what_they_make_and_stop(
 
 
 def test_what_would_be_stopped_is_named(api: ApiServer, person: Person, checkout: Checkout) -> None:
-    repository = hosting.repository_of(api.db, api.demo)
+    repository = hosting.get_repository(api.db, api.demo)
     with transaction(api.db):
         event = PushEvent(ref="refs/heads/main", before="0" * 40, after=api.commit.identifier, identity="x")
         push = pushes.add_push(api.db, NewPush(repository_id=repository.id, event=event))

@@ -1,4 +1,4 @@
-"""The form that runs steps, tasks and pipelines: what it launches, what it refuses, and what it copies."""
+"""The form that runs steps, tasks and pipelines: what it launches, refuses and copies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.rights import Role
 from web.services.executions import environments
 from web.store import audit, data, executions, members, pipelines, projects, pull_requests, pushes, tasks, users
 from web.store.audit import Act, AuditQuery
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 from web.store.pushes import NewPush, PushOutcome
 
 SHA = "e" * 40
@@ -78,7 +78,7 @@ class Site(Grouped):
         return self.person.client.post(address, data=given)
 
     def newest(self) -> Execution:
-        return executions.newest(self.api.db, self.api.demo.id)
+        return executions.get_newest(self.api.db, self.api.demo.id)
 
     def pushed(self, commit: Commit, *, from_fork: bool = False) -> None:
         """A push to main, or the head of a fork's pull request."""
@@ -100,7 +100,7 @@ class Site(Grouped):
         return [entry.name for entry in audit.search(self.api.db, AuditQuery(action=Act.LAUNCH), 10)]
 
     def count(self, table: str = "execution") -> int:
-        return len(rows(self.api.db, f"SELECT id FROM {table}"))
+        return len(fetch_rows(self.api.db, f"SELECT id FROM {table}"))
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_copying_an_execution_has_its_values(site: Site) -> None:
 
 def test_copying_a_task_has_its_search_and_its_given_values(site: Site) -> None:
     site.submit({"items:epochs": "5\n6\n7", "parameter:kind": "b", "title": "S"}, task="search")
-    first = tasks.by_counter(site.api.db, site.api.demo.id, site.count("task"))
+    first = tasks.get_by_counter(site.api.db, site.api.demo.id, site.count("task"))
     assert (first.planned, first.parameters, first.title) == (3, {"kind": "b"}, "S")
     page = site.form(task="search", **{"from": first.counter})
     assert "5\n6\n7</textarea>" in page
@@ -266,7 +266,7 @@ def test_copying_a_task_has_its_search_and_its_given_values(site: Site) -> None:
 
 def test_copying_a_pipeline_has_its_parameters(site: Site) -> None:
     assert site.submit({"parameter:epochs": "8"}, pipeline="full").status_code == 303
-    first = pipelines.by_counter(site.api.db, site.api.demo.id, site.count("pipeline"))
+    first = pipelines.get_by_counter(site.api.db, site.api.demo.id, site.count("pipeline"))
     assert first.parameters == {"epochs": 8}
     page = site.form(pipeline="full", **{"from": first.counter})
     assert changed(page) == ["epochs"]
@@ -275,7 +275,7 @@ def test_copying_a_pipeline_has_its_parameters(site: Site) -> None:
 
 def test_a_run_whose_target_the_commit_no_longer_declares_can_be_copied(site: Site) -> None:
     site.submit({"items:epochs": "5\n6"}, task="search")
-    first = tasks.by_counter(site.api.db, site.api.demo.id, site.count("task"))
+    first = tasks.get_by_counter(site.api.db, site.api.demo.id, site.count("task"))
     execute(site.api.db, "UPDATE git_commit SET config = ? WHERE id = ?", ("[]", site.commit.id))
     assert "5\n6</textarea>" in site.form(task="search", **{"from": first.counter})
     assert site.submit({"items:epochs": "5\n6"}, key="2", task="search", **{"from": first.counter}).status_code == 303
@@ -295,7 +295,7 @@ def test_the_values_can_move_to_the_newest_commit_of_the_branch(site: Site) -> N
 
 def test_outputs_of_the_project_are_found_and_added_to_an_input(site: Site) -> None:
     uuid, _ = site.api.stored("model.pt"), site.api.stored("labels.csv")
-    made = executions.get(site.api.db, data.by_uuid(site.api.db, uuid).execution_id)
+    made = executions.get(site.api.db, data.get_by_uuid(site.api.db, uuid).execution_id)
     page = site.form()
     assert ("model.pt" in page, "labels.csv" in page) == (True, True)
     for text, found in (("MODEL", True), (f"#{made.counter}", True), ("#999", False), ("csv", False)):
@@ -337,7 +337,7 @@ def test_chosen_executions_run_again_once(site: Site) -> None:
     given = {"csrf_token": action[2], "e": [first.counter, second.counter]}
     for _ in range(2):
         assert site.person.client.post(action[1], data=given).status_code == 303
-    again = [executions.retried_by(site.api.db, one.id) for one in (first, second)]
+    again = [executions.list_reruns(site.api.db, one.id) for one in (first, second)]
     assert [len(found) for found in again] == [1, 1]
     assert again[0][0].origin is Origin.RERUN
     assert site.audited() == [f"#{found[0].counter}" for found in reversed(again)]
@@ -353,7 +353,7 @@ def test_running_again_is_all_or_nothing_and_bounded(site: Site) -> None:
     ):
         answer = site.person.client.post("/p/demo/executions/again", data={"csrf_token": token, "e": counters})
         assert (answer.status_code, said in answer.text) == (status, True), answer.text
-    assert executions.retried_by(site.api.db, first.id) == []
+    assert executions.list_reruns(site.api.db, first.id) == []
 
 
 def test_without_the_forms_token_nothing_runs(site: Site) -> None:
@@ -379,7 +379,7 @@ def test_the_call_with_curl_launches_the_same(site: Site, query: dict[str, str],
     assert answer.status_code == 201, answer.text
     assert site.submit(given, **query).status_code == 303
     table = {"step": "execution", "task": "task", "pipeline": "pipeline"}[next(iter(query))]
-    by_api, by_page = rows(site.api.db, f"SELECT * FROM {table} ORDER BY id DESC LIMIT 2")
+    by_api, by_page = fetch_rows(site.api.db, f"SELECT * FROM {table} ORDER BY id DESC LIMIT 2")
     for name in ("parameters", "inputs", "title", "tags", "planned", "commands", "changed"):
         assert by_api.get(name) == by_page.get(name), name
 

@@ -1,4 +1,4 @@
-"""What registration allows a runner: a number of slots, and the projects whose executions it gets."""
+"""Limits of a registered runner: its number of slots, and the projects whose executions it gets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from web.store.migrations import m0010_walls
 
 
 def runner(api: ApiServer, name: str = "one") -> Runner:
-    found = runners.by_name(api.db, name)
+    found = runners.find_by_name(api.db, name)
     assert found is not None
     return found
 
@@ -38,7 +38,7 @@ def report(api: ApiServer, slots: int, name: str = "one") -> None:
 
 
 def dispatched(api: ApiServer) -> None:
-    dispatch(api.db, api.config, api.app.extensions["pushmill"].queues)
+    dispatch(api.context, api.app.extensions["pushmill"].queues)
 
 
 def command(api: ApiServer, *arguments: str) -> Any:
@@ -75,13 +75,13 @@ def _with_slots(config: Config, slots: int) -> Config:
 
 def test_a_runner_of_other_projects_gets_nothing_and_the_waiting_are_told(api: ApiServer) -> None:
     api.project("other")
-    for found in runners.listing(api.db):
+    for found in runners.list_runners(api.db):
         limit(api.db, found, RunnerLimits(projects=["other"]))
     api.online("one")
     execution = api.add_execution()
     dispatched(api)
     assert api.execution(execution.uuid).runner_id is None
-    why = wait_reason.wait_reason(api.context, api.execution(execution.uuid))
+    why = wait_reason.explain_wait(api.context, api.execution(execution.uuid))
     assert why == "No runner of environment default accepts project demo"
     api.online("two")
     limit(api.db, runner(api, "two"), RunnerLimits(projects=["other", "demo"]))
@@ -98,7 +98,7 @@ def test_what_was_placed_before_a_project_was_taken_away_cannot_be_claimed(api: 
     dispatched(api)
     assert api.execution(uuid).runner_id is None
     with pytest.raises(Conflict):
-        lifecycle.claim(api.db, api.config.logs_dir, runner(api), uuid, attempt, resume=False)
+        lifecycle.claim(api.context, runner(api), uuid, attempt, resume=False)
     assert api.execution(held).state is State.STARTED  # what it holds it keeps
 
 

@@ -1,4 +1,4 @@
-"""What there is to see of runners, and what administrators do with them, on the page and by command."""
+"""What the page and the commands show of runners, and how administrators manage them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def person_of(api: ApiServer, username: str = "admin") -> Person:
 
 
 def seen(api: ApiServer, name: str, info: dict[str, Any], slots: int = 4, ago_s: float = 0.0) -> None:
-    runner = runners.by_name(api.db, name)
+    runner = runners.find_by_name(api.db, name)
     assert runner is not None
     runners.record_heartbeat(api.db, runner.id, slots, info)
     if ago_s:
@@ -98,7 +98,7 @@ def test_states_are_told_apart(api: ApiServer) -> None:
     seen(api, "busy", {})
     seen(api, "leaving", {})
     command(api, "drain", "leaving")
-    states = {view.name: view.state for view in overview.runner_views(api.db)}
+    states = {view.name: view.state for view in overview.list_runner_views(api.db)}
     assert states == {
         "busy": "online",
         "leaving": "draining",
@@ -143,7 +143,7 @@ def test_a_runner_that_runs_something_is_removed_by_force_alone(api: ApiServer) 
     assert person.post("/runners/one/remove", "/runners/", force="on").status_code == 303
     found = api.execution(uuid)
     assert (found.state, str(found.failure_reason)) == (State.ERROR, "runner_lost")
-    assert [runner.name for runner in runners.listing(api.db)] == ["local", "two"]
+    assert [runner.name for runner in runners.list_runners(api.db)] == ["local", "two"]
     assert "Started on runner one" in person.get("/p/demo/executions/1/").text
     assert api.call(f"executions/{uuid}/heartbeat", {"attempt": attempt}).status_code == 401
 
@@ -154,11 +154,11 @@ def test_an_administrator_registers_a_runner_and_sees_its_token_once(site: Redis
     made = person.post("/runners/", "/runners/", name="gpu-1", environments="gpu-a100, default")
     assert made.status_code == 200
     assert made.headers["Cache-Control"] == "no-store"
-    runner = runners.by_name(site.api.db, "gpu-1")
+    runner = runners.find_by_name(site.api.db, "gpu-1")
     assert runner is not None
     assert runner.environments == ("gpu-a100", "default")
     token = made.text.split("token = &#34;")[1].split("&#34;")[0]
-    assert runners.by_token(site.api.db, token) == runner
+    assert runners.find_by_token(site.api.db, token) == runner
     for text in (
         "rediss://runner-gpu-1:pm_",
         "server = &#34;https://pushmill.example&#34;",
@@ -170,7 +170,7 @@ def test_an_administrator_registers_a_runner_and_sees_its_token_once(site: Redis
     assert token not in person.get("/runners/").text
     new = person.post("/runners/gpu-1/token", "/runners/")
     assert new.status_code == 200
-    assert runners.by_token(site.api.db, token) is None
+    assert runners.find_by_token(site.api.db, token) is None
     entries = audit.search(site.api.db, AuditQuery(kind=Kind.RUNNER), 9)
     assert [(entry.action, entry.name) for entry in entries] == [(Act.CHANGE, "gpu-1"), (Act.CREATE, "gpu-1")]
     assert token not in str(entries)
@@ -184,11 +184,11 @@ def test_the_command_prints_a_configuration_that_can_be_pasted(site: RedisSite) 
     pasted = tomllib.loads(said[said.index("[runner]") : said.index("and then, as root")])
     assert pasted["runner"]["name"] == "gpu-1"
     assert pasted["runner"]["server"] == "https://pushmill.example"
-    assert runners.by_token(site.api.db, pasted["runner"]["token"]) == runners.by_name(site.api.db, "gpu-1")
+    assert runners.find_by_token(site.api.db, pasted["runner"]["token"]) == runners.find_by_name(site.api.db, "gpu-1")
     machine = json.loads(command(site.api, "register", "gpu-1", "--environment", "gpu", "--json"))
     assert tomllib.loads(machine["config"])["redis"]["url"] == machine["redis_url"]
-    assert runners.by_token(site.api.db, pasted["runner"]["token"]) is None
-    found = runners.by_name(site.api.db, "gpu-1")
+    assert runners.find_by_token(site.api.db, pasted["runner"]["token"]) is None
+    found = runners.find_by_name(site.api.db, "gpu-1")
     assert found is not None
     assert found.environments == ("gpu",)
 
@@ -199,7 +199,7 @@ def test_the_command_prints_a_configuration_that_can_be_pasted(site: RedisSite) 
 def test_names_that_cannot_be_are_refused(api: ApiServer, name: str, environments: str) -> None:
     answer = person_of(api).post("/runners/", "/runners/", name=name, environments=environments)
     assert answer.status_code == 400
-    assert len(runners.listing(api.db)) == 3
+    assert len(runners.list_runners(api.db)) == 3
 
 
 def test_what_is_in_the_way_of_registering_is_said_to_who_asks(api: ApiServer) -> None:
@@ -210,7 +210,7 @@ def test_what_is_in_the_way_of_registering_is_said_to_who_asks(api: ApiServer) -
     own = person.post("/runners/local/token", "/runners/")
     assert own.status_code == 400
     assert "runner of the server&#39;s own machine" in own.text
-    assert len(runners.listing(api.db)) == 3
+    assert len(runners.list_runners(api.db)) == 3
 
 
 def test_a_name_that_nobody_has_is_answered_with_those_there_are(api: ApiServer) -> None:

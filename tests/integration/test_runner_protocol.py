@@ -1,4 +1,4 @@
-"""The fake server of the runner's tests answers every call of the protocol as the real one does."""
+"""The fake server of the runner's tests answers every call of the protocol like the real one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import urllib3
 from api_server import RUNNER_TOKENS, ApiServer, listening
 from runner_server import RunnerServer
 
-from core.datum import datum_url
+from core.datum import make_datum_url
 from core.git import lfs
 from web.services.repositories import hosting
 from web.store import projects
@@ -85,9 +85,9 @@ def fake(directory: Path) -> Iterator[Side]:
 def real(directory: Path) -> Iterator[Side]:
     api = ApiServer(directory)
     datum = api.stored(content=CONTENT)
-    execution, _ = api.placed(images=[datum_url(datum)])
-    repository = projects.repositories(api.db, api.demo.id)[0]
-    lfs.store_object(hosting.lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
+    execution, _ = api.placed(images=[make_datum_url(datum)])
+    repository = projects.list_repositories(api.db, api.demo.id)[0]
+    lfs.store_object(hosting.get_lfs_path(api.config, repository), OID, len(CONTENT), [CONTENT])
     with listening(api.app) as url:
         yield Side(url=url, token=RUNNER_TOKENS["one"], execution=execution, datum=datum)
     api.close()

@@ -1,4 +1,4 @@
-"""The token alone decides what a runner may touch: only executions leased to it, only repositories of those."""
+"""A runner may access only executions that are leased to it, and their repositories."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def basic(value: str) -> str:
 
 @pytest.fixture
 def held(api: ApiServer) -> Held:
-    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    path = hosting.get_repository_path(api.config, hosting.get_repository(api.db, api.demo))
     subprocess.run(["git", "init", "--quiet", "--bare", path], check=True)
     datum = api.stored()
     execution, _ = api.started(images=[f"datum://{datum}"])
-    objects = hosting.lfs_path(api.config, hosting.repository_of(api.db, api.demo))
+    objects = hosting.get_lfs_path(api.config, hosting.get_repository(api.db, api.demo))
     lfs.store_object(objects, OID, len(CONTENT), [CONTENT])
     return Held(api, execution, datum)
 
@@ -99,7 +99,7 @@ def held(api: ApiServer) -> Held:
 def test_every_runner_route_is_for_runners_and_for_nobody_else(held: Held) -> None:
     before, walked = held.state(), 0
     for method, path, rule in held.routes("/api/runner"):
-        assert auth.permission_of(held.api.app, rule.endpoint) == "runner", rule
+        assert auth.find_permission(held.api.app, rule.endpoint) == "runner", rule
         for authorization in (
             token("pm_" + "0" * 40),
             token(held.api.token),
@@ -175,7 +175,7 @@ def test_a_runner_reads_the_outputs_that_what_it_holds_names_and_no_others(held:
 
 
 def test_a_removed_runner_is_nobody_any_more(held: Held) -> None:
-    one = runners.by_name(held.api.db, "one")
+    one = runners.find_by_name(held.api.db, "one")
     assert one is not None
     with transaction(held.api.db):
         runners.remove(held.api.db, one.id)
@@ -184,7 +184,7 @@ def test_a_removed_runner_is_nobody_any_more(held: Held) -> None:
         for method, path, _ in held.routes(prefix):
             assert held.ask(method, path, authorization(RUNNER_TOKENS["one"])).status_code == 401, path
     assert held.state() == before
-    assert executions.by_uuid(held.api.db, held.execution).runner_id == one.id
+    assert executions.get_by_uuid(held.api.db, held.execution).runner_id == one.id
     kept = runners.get(held.api.db, one.id)
     assert kept is not None
     assert kept.name == "one"

@@ -1,4 +1,4 @@
-"""`pushmill runner`: the supervisor, its slots, and what they accept from a queue."""
+"""`pushmill runner`: the supervisor, its slots, and the jobs that they accept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rq.job import Job
 from runner_host import BUSYBOX, COMMIT, NETWORK, docker, execution, until
 from runner_server import RunnerServer
 
-from core.locks import held
+from core.locks import hold
 from core.wire import JOB
 from runner import checkout
 from runner.containers.engine import Engine
@@ -226,7 +226,7 @@ def test_a_cleanup_that_hangs_is_killed_and_done_again(data: Path) -> None:
     tree = data / "runner" / "cache" / "trees" / "demo" / COMMIT
     os.utime(tree, (1, 1))
     quick = "from runner import cli; cli.CLEANUP_S = 1.0; cli.command()"
-    with held(checkout.lock_of(data / "runner" / "cache")), runner(data, quick) as process:
+    with hold(checkout.get_lock_path(data / "runner" / "cache")), runner(data, quick) as process:
         until(lambda: cleanups(process))
         first = cleanups(process)[0]
         until(lambda: cleanups(process) not in ([], [first]))

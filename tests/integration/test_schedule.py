@@ -1,4 +1,4 @@
-"""Scheduled rules: each planned time runs once, whoever looks how often, and only what can run."""
+"""Scheduled rules: each planned time runs exactly once, however often the worker looks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pass_days(pushes: PushServer, days: float) -> None:
 
 
 def ago(days: float) -> str:
-    return clock.text(datetime.now(UTC) - timedelta(days=days))
+    return clock.format_moment(datetime.now(UTC) - timedelta(days=days))
 
 
 def sweep(pushes: PushServer, now: datetime | None = None) -> None:
@@ -63,7 +63,7 @@ def sweep(pushes: PushServer, now: datetime | None = None) -> None:
 
 
 def scheduled(pushes: PushServer, project: str = "model") -> list[tuple[str, str]]:
-    found = [delivery for delivery in pushes.deliveries(project) if delivery.source == schedule.SOURCE]
+    found = [delivery for delivery in pushes.deliveries(project) if delivery.source == "schedule"]
     return [(delivery.state, delivery.message) for delivery in found]
 
 
@@ -142,7 +142,7 @@ def test_a_run_stops_the_older_tasks_and_pipelines_of_its_own_schedule_alone(her
     found = {push.pusher: push for push in here.pushes.pushes("model")[1:4]}
     assert len(found) == 3
     stopped = {
-        pusher: [bool(one.stop_requested_at) for one in launched.launched_by_push(here.pushes.db, push.id)]
+        pusher: [bool(one.stop_requested_at) for one in launched.list_for_push(here.pushes.db, push.id)]
         for pusher, push in found.items()
     }
     assert stopped == {"admin": [False] * 2, "schedule three": [True] * 2, "schedule four": [False] * 2}
@@ -166,7 +166,7 @@ def test_a_branch_that_is_not_there_is_said_once_and_not_tried_again(here: Model
 
 def test_a_project_without_a_commit_is_said_too(pushes: PushServer) -> None:
     pushes.add_project("empty", projects.HOSTED, None)
-    projects.set_rules(pushes.db, projects.by_name(pushes.db, "empty").id, NIGHTLY)
+    projects.set_rules(pushes.db, projects.get_by_name(pushes.db, "empty").id, NIGHTLY)
     pass_days(pushes, 1.5)
     sweep(pushes)
     assert scheduled(pushes, "empty") == [("failed", "rule nightly runs branch main, which does not exist")]
@@ -178,7 +178,7 @@ def test_a_remote_is_fetched_first_and_times_that_passed_while_it_was_away_are_o
     pushes.with_git(allow_local=True)
     path = tmp_path / "away.git"
     pushes.add_project("model", "plain", str(path))
-    projects.set_rules(pushes.db, projects.by_name(pushes.db, "model").id, NIGHTLY)
+    projects.set_rules(pushes.db, projects.get_by_name(pushes.db, "model").id, NIGHTLY)
     pass_days(pushes, 5)
     noon = datetime.now(UTC).replace(hour=12)
     for days in (3, 2):
@@ -213,8 +213,8 @@ def test_a_badge_of_pushes_does_not_count_scheduled_runs_and_one_of_schedules_no
     execute(here.pushes.db, "UPDATE execution SET state = 'complete', ended_at = ?", (clock.now(),))
 
     def badge(event: str) -> str:
-        projects.set_badge_public(here.pushes.db, projects.by_name(here.pushes.db, "model").id, True)
-        return badges.badge_for(here.pushes.db, here.pushes.vault, BadgeQuery(project="model", event=event)).message
+        projects.set_badge_public(here.pushes.db, projects.get_by_name(here.pushes.db, "model").id, True)
+        return badges.make_badge(here.pushes.context, BadgeQuery(project="model", event=event)).message
 
     assert (badge("push"), badge("schedule")) == ("passing", "unknown")
     sweep(here.pushes, datetime.now(UTC) + timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Logging in, out, and what needs it."""
+"""Logging in and out, and pages that require a login."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from web.store import projects
 
 
 def repository(pushes: PushServer) -> Repository:
-    return projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
+    return projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
 
 
 def named(full_name: str, sha: str, before: str = ZERO) -> dict[str, object]:

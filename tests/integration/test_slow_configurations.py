@@ -1,4 +1,4 @@
-"""A valohai.yaml that takes long to read holds up its own repository alone, has a budget, and is read once."""
+"""A valohai.yaml that takes long to read delays only its own repository, has a budget, and is read once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from instance import Checkout, wait_for
 from push_server import PushServer, step
 
 from core.config import Seconds
-from web.config.steps import sandbox
+from web.config.steps import parse_in_child
 from web.config.steps.parse import Configuration, parse
 from web.services.deliveries import ingest
 from web.store import deliveries
@@ -42,9 +42,9 @@ class Parser:
 
 @pytest.fixture
 def parser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parser:
-    sandbox.warm_up()
+    parse_in_child.warm_up()
     parser = Parser(tmp_path)
-    monkeypatch.setattr(sandbox, "parse", parser)
+    monkeypatch.setattr(parse_in_child, "parse", parser)
     return parser
 
 
@@ -82,11 +82,11 @@ def test_no_delivery_is_started_once_the_turn_of_its_repository_is_over(pushes: 
     checkout.commit({"valohai.yaml": step("train")})
     pushes.push(checkout, "model")
     ingest.collect_push_files(pushes.context)
-    (repository,) = deliveries.waiting(pushes.db)
+    (repository,) = deliveries.list_due_repositories(pushes.db)
     ingest.ingest_repository(pushes.context, repository, until=0.0)
-    assert deliveries.waiting(pushes.db) == [repository]
+    assert deliveries.list_due_repositories(pushes.db) == [repository]
     ingest.ingest_repository(pushes.context, repository)
-    assert deliveries.waiting(pushes.db) == []
+    assert deliveries.list_due_repositories(pushes.db) == []
 
 
 def test_what_a_push_has_no_time_left_to_read_says_so_and_is_read_when_it_runs_again(

@@ -22,9 +22,9 @@ from core.git import url as git_url
 from core.git.lfs import has_object
 from web.services.repositories import hosting, remotes
 from web.services.repositories import sources as services
-from web.services.repositories.fetch_rules import FetchRules, relative
+from web.services.repositories.fetch_rules import FetchRules, resolve_relative_url
 from web.store import projects, sources
-from web.store.sources import Source
+from web.store.sources import CommitSources
 
 MB = 1024**2
 TOKEN = "s3cret-token"
@@ -40,7 +40,7 @@ class Site:
         self.path = bare_repository(root / "ada" / "model.git")
         pushes.with_git(allow_http=True)
         pushes.add_project("model", "plain", self.url)
-        self.repository = projects.repositories(pushes.db, projects.by_name(pushes.db, "model").id)[0]
+        self.repository = projects.list_repositories(pushes.db, projects.get_by_name(pushes.db, "model").id)[0]
 
     def module(self, name: str) -> MadeRepository:
         return MadeRepository(self.root / f"{name}.git")
@@ -62,7 +62,7 @@ class Site:
         self.checkout.git("push", "-q", "-f", self.url, "HEAD:main")
         return self.checkout.git("rev-parse", "HEAD").stdout.strip()
 
-    def fetch(self, sha: str) -> Source:
+    def fetch(self, sha: str) -> CommitSources:
         """What the worker does for an execution of the commit."""
         db = self.pushes.db
         remotes.fetch(self.pushes.context, self.repository, [sha])
@@ -74,11 +74,11 @@ class Site:
 
     @property
     def modules(self) -> Path:
-        return hosting.modules_path(self.pushes.config, self.repository)
+        return hosting.get_modules_path(self.pushes.config, self.repository)
 
     @property
     def objects(self) -> Path:
-        return hosting.lfs_path(self.pushes.config, self.repository)
+        return hosting.get_lfs_path(self.pushes.config, self.repository)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_what_a_project_may_not_fetch_is_refused_with_the_reason(site: Site, url
     found = site.fetch(site.commit({"lib": (url, "f" * 40)}))
     assert found.state == "failed"
     assert why in found.missing[0][1]
-    assert not site.modules.exists() or git.refs(site.modules) == {}
+    assert not site.modules.exists() or git.list_refs(site.modules) == {}
 
 
 def test_another_host_gets_no_credentials(site: Site) -> None:
@@ -179,10 +179,10 @@ def test_urls_are_relative_by_gits_rules() -> None:
         ("git@h:n.git", "../x.git", "git@h:x.git"), ("ssh://git@h:22/o/n", "../x", "ssh://git@h:22/o/x"),
         ("/srv/git/n.git", "../x.git", "/srv/git/x.git"),
     ):  # fmt: skip
-        assert relative(base, url) == expected
+        assert resolve_relative_url(base, url) == expected
     for base, url in (("https://h/o/n.git", "../../../x"), ("/n", "../../x")):
         with pytest.raises(GitError, match="leads out"):
-            relative(base, url)
+            resolve_relative_url(base, url)
 
 
 def test_credentials_go_to_the_repositorys_own_host_over_no_weaker_channel() -> None:
@@ -340,9 +340,9 @@ def test_over_ssh_the_host_itself_gives_the_credentials(
     answer = {"href": f"{site.server.url}/git/ada/model.git/info/lfs", "header": header} if answers else "no"
     (folder / "answer").write_text(json.dumps(answer))
     monkeypatch.setenv("PATH", str(folder), prepend=":")
-    url, project = f"ssh://git@127.0.0.1:1{site.path}", projects.by_name(site.pushes.db, "model")
+    url, project = f"ssh://git@127.0.0.1:1{site.path}", projects.get_by_name(site.pushes.db, "model")
     hosting.set_url(site.pushes.context, project, url, None)
-    site.repository = projects.repository(site.pushes.db, site.repository.id)
+    site.repository = projects.get_repository(site.pushes.db, site.repository.id)
     found = site.fetch(sha)
     asked = (folder / "asked").read_text()
     assert f"-p 1 -- git@127.0.0.1 git-lfs-authenticate {site.path} download" in asked

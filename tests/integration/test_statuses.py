@@ -1,4 +1,4 @@
-"""What each forge is told of a commit: in which order, how often, and that it ends as the database says."""
+"""The statuses that are posted to each forge: their order and number, and that they end as in the database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from web.services.forges import publisher as outbox_service
 from web.services.repositories import credentials
 from web.services.triggers import approvals
 from web.store import deliveries, outbox, projects, statuses, users
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 from web.store.deliveries import Received
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
@@ -144,7 +144,7 @@ def test_gitlab_is_not_told_of_going_back_to_the_queue(told: ToldForge) -> None:
     told.tell()
     posts = len(told.forge.posts())
     with transaction(told.db):
-        lifecycle._requeue(told.db, told.server.config.logs_dir, execution)
+        lifecycle._give_up(told.server.context, execution, "its runner is silent")
     told.tell()
     told.move("train", State.STARTED)
     told.tell()
@@ -170,7 +170,7 @@ def test_running_a_step_again_tells_its_newest_try(told: ToldForge) -> None:
     sha = told.push("train")
     failed = told.move("train", State.ERROR, FailureReason.COMMAND_FAILED)
     told.tell()
-    admin = users.by_name(told.db, "admin")
+    admin = users.find_by_name(told.db, "admin")
     assert admin is not None
     with transaction(told.db):
         launch.rerun(told.server.context, failed, admin, "Runs again")
@@ -188,7 +188,7 @@ def test_an_execution_that_no_event_made_is_not_told(told: ToldForge) -> None:
     posts = len(told.forge.calls)
     execute(told.db, "UPDATE execution SET push_id = NULL")
     execution = told.execution("train")
-    admin = users.by_name(told.db, "admin")
+    admin = users.find_by_name(told.db, "admin")
     assert admin is not None
     with transaction(told.db):
         launch.rerun(told.server.context, execution, admin, "By hand")
@@ -222,9 +222,9 @@ def test_a_forks_commit_waits_for_approval_and_is_told_once_it_has_it(told: Told
     told.ask(Request(sha=sha, fork="mallory/model"))
     told.tell()
     assert told.shown(sha) == {"pushmill": ("pending", "waiting for approval: from a fork")}
-    admin = users.by_name(told.db, "admin")
+    admin = users.find_by_name(told.db, "admin")
     assert admin is not None
-    approvals.approve(told.server.context, projects.by_name(told.db, "model"), sha, admin)
+    approvals.approve(told.server.context, projects.get_by_name(told.db, "model"), sha, admin)
     told.server.drain()
     assert len(told.server.executions("model")) == 2
     told.move("train", State.COMPLETE)
@@ -245,7 +245,7 @@ def test_the_commit_of_a_pull_request_is_told_under_its_branch(told: ToldForge) 
 def test_who_stopped_it_is_told(told: ToldForge) -> None:
     sha = told.push("train")
     execution = told.execution("train")
-    lifecycle.request_stop(told.db, told.server.config.logs_dir, execution.uuid, "ada")
+    lifecycle.request_stop(told.server.context, execution.uuid, "ada")
     told.tell()
     assert told.shown(sha)["pushmill/train"] == ("error", "stopped by ada")
 
@@ -273,11 +273,21 @@ def test_a_limit_pauses_the_whole_repository_for_as_long_as_the_forge_says(told:
         told.tick()
     assert len(told.forge.posts()) == 1
     assert "slow down" in told.line(first)["problem"] + told.line(second)["problem"]
-    execute(told.db, "UPDATE repository SET api_retry_at = ?", (clock.after(-1),))
-    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (clock.after(-1),))
+    execute(told.db, "UPDATE repository SET api_retry_at = ?", (clock.add_to_now(-1),))
+    execute(told.db, "UPDATE outbox SET due_at = ? WHERE due_at IS NOT NULL", (clock.add_to_now(-1),))
     told.tell()
     for sha in (first, second):
         assert told.states(sha) == told.wanted(sha)
+
+
+def test_pauses_of_a_clock_that_was_ahead_have_passed(told: ToldForge) -> None:
+    told.forge.fail(429, headers={"Retry-After": "3600"}, json={"message": "slow down"})
+    sha = told.push("train")
+    wait_for(lambda: told.tick() and told.repository.api_retry_at)
+    execute(told.db, "UPDATE repository SET api_retry_at = '2999-01-01T00:00:00.000000Z'")
+    execute(told.db, "UPDATE outbox SET due_at = '2999-01-01T00:00:00.000000Z' WHERE due_at IS NOT NULL")
+    told.tell()
+    assert told.states(sha) == told.wanted(sha)
 
 
 @each
@@ -375,12 +385,12 @@ def test_a_forge_that_is_away_for_long_is_told_the_last_state_once_it_is_back(to
     assert told.states(sha) == {"pushmill/train": "success", "pushmill": "success"}
 
 
-def test_after_a_day_it_is_given_up_visibly_and_may_be_tried_again(told: ToldForge) -> None:
+def test_after_a_day_and_some_attempts_it_is_given_up_visibly_and_may_be_tried_again(told: ToldForge) -> None:
     told.forge.fail(502, times=10**6, json={"message": "bad gateway"})
     sha = told.push("train")
-    wait_for(lambda: told.tick() and told.line(sha)["attempts"])
-    execute(told.db, "UPDATE outbox SET since = ?", (clock.after(-24 * 3600),))
+    execute(told.db, "UPDATE outbox SET since = ?", (clock.add_to_now(-24 * 3600),))
     told.tell()
+    assert len(told.forge.posts()) == outbox_service.LEAST_ATTEMPTS
     assert told.line(sha)["problem"] == "given up after a day: 502 bad gateway"
     told.forge.mend()
     outbox_service.retry_now(told.db, told.repository)
@@ -398,10 +408,10 @@ def test_a_forge_that_hangs_holds_up_no_other_and_not_the_sweep(
     wait_for(lambda: told.tick() or told.forge.posts())
     with running("gitea") as other:
         told.server.add_project("second", "gitea", str(told.path))
-        repository = projects.repositories(told.db, projects.by_name(told.db, "second").id)[0]
+        repository = projects.list_repositories(told.db, projects.get_by_name(told.db, "second").id)[0]
         sql = "UPDATE repository SET full_name = ?, api_url = ? WHERE id = ?"
         execute(told.db, sql, (other.full_name, other.api_url, repository.id))
-        credentials.set_token(told.db, told.server.vault, projects.repository(told.db, repository.id), other.token)
+        credentials.set_token(told.server.context, projects.get_repository(told.db, repository.id), other.token)
         sha = told.checkout.git("rev-parse", "HEAD").stdout.strip()
         body = f"pushmill-push 1\nid second-push\nref {'0' * 40} {sha} refs/heads/main\n".encode()
         deliveries.store(told.db, Received(repository.id, "poll", "push", body=body), "second")
@@ -418,10 +428,10 @@ def test_without_a_token_nothing_is_kept_for_later_and_a_token_tells_the_last_da
     told.move("train", State.COMPLETE)
     told.tell()
     assert told.forge.calls == []
-    assert rows(told.db, "SELECT * FROM outbox") == []
+    assert fetch_rows(told.db, "SELECT * FROM outbox") == []
     execute(told.db, "DELETE FROM state_change WHERE execution_id = ?", (told.execution("eval").id,))
     told.move("eval", State.COMPLETE)
-    long_ago = clock.after(-25 * 3600)
+    long_ago = clock.add_to_now(-25 * 3600)
     execute(told.db, "UPDATE push SET created_at = ? WHERE after = ?", (long_ago, old))
     execute(told.db, "UPDATE execution SET ended_at = ? WHERE step = 'eval'", (long_ago,))
     told.tell()
@@ -464,4 +474,4 @@ def test_statuses_are_told_what_is_true_when_they_are_posted(told: ToldForge) ->
     assert train == ["pending", "success"]
     assert told.states(sha) == told.wanted(sha)
     assert told.forge.overlaps() == 0
-    assert statuses.posted_statuses(told.db, told.repository.id, sha)["pushmill"].state == "success"
+    assert statuses.map_posted(told.db, told.repository.id, sha)["pushmill"].state == "success"

@@ -1,4 +1,4 @@
-"""Whatever moment the worker is killed at, the forge ends up showing what the database says."""
+"""At whatever moment the worker is killed, the forge finally shows the state in the database."""
 
 from __future__ import annotations
 

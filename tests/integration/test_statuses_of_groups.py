@@ -1,4 +1,4 @@
-"""What forges are told of tasks and pipelines: one status each, in few posts, and nothing of their parts."""
+"""Statuses of tasks and pipelines: one each, in few posts, and none for their parts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from web.services.forges import enqueue, statuses
 from web.services.presentation.headline import STAGES
 from web.store import outbox, projects, users
 from web.store import pipelines as pipeline_store
-from web.store.db import execute, rows, transaction
+from web.store.db import execute, fetch_rows, transaction
 
 each = pytest.mark.parametrize("forge", KINDS, indirect=True)
 
@@ -38,7 +38,7 @@ def of_last_push(told: ToldForge) -> Groups:
     return Groups(
         db=told.db,
         context=told.server.context,
-        project=projects.by_name(told.db, "model"),
+        project=projects.get_by_name(told.db, "model"),
         commit=told.server.commit("model", push.after),
         user=users.get(told.db, 1),
         push_id=push.id,
@@ -47,7 +47,7 @@ def of_last_push(told: ToldForge) -> Groups:
 
 def lines(told: ToldForge, groups: Groups) -> dict[str, str]:
     """What should be said of a commit now."""
-    found = statuses.statuses_of_commit(told.server.context, told.repository, groups.commit)
+    found = statuses.list_wanted(told.server.context, told.repository, groups.commit)
     return {one.context: one.description for one in found}
 
 
@@ -250,7 +250,7 @@ def test_between_two_executions_a_task_is_at_work(told: ToldForge, monkeypatch: 
     groups.end(groups.trial(task, 0))
     enqueue.enqueue_changes(told.db)
     line = told.line(groups.commit.identifier)
-    assert line["due_at"] > clock.after(1800)
+    assert line["due_at"] > clock.add_to_now(1800)
     groups.move(task, State.COMPLETE)
     line = told.line(groups.commit.identifier)
     assert line["due_at"] <= clock.now()
@@ -278,7 +278,7 @@ def test_a_commit_that_no_event_brought_marks_nothing(told: ToldForge) -> None:
     execute(told.db, "UPDATE push SET commit_id = NULL")
     execute(told.db, "DELETE FROM outbox")
     groups.move(groups.task("search"), State.COMPLETE)
-    assert rows(told.db, "SELECT * FROM outbox") == []
+    assert fetch_rows(told.db, "SELECT * FROM outbox") == []
 
 
 @each

@@ -1,4 +1,4 @@
-"""The pages of tasks: how far the search is, what is best, and every trial once, whatever is sorted by."""
+"""The pages of tasks: progress, best execution, and every trial once in any order."""
 
 from __future__ import annotations
 

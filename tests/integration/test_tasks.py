@@ -1,4 +1,4 @@
-"""Tasks from their row to their end: what is made when, what stops them, and what they say of it."""
+"""Tasks from creation to end: when executions are created, what stops a task, and its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.states import FailureReason, State
 from web.services import launch, reruns
 from web.services.executions import lifecycle
 from web.store import environments, projects
-from web.store.db import execute, insert, row, transaction
+from web.store.db import execute, fetch_row, insert, transaction
 
 
 @pytest.fixture
@@ -43,6 +43,19 @@ def test_a_grid_becomes_executions_that_name_their_task_and_place(site: TaskSite
     assert lines == ["Execution created", "Rule nightly", "Trial 2 of 3 of task !1 search"]
     assert not site.advance()
     assert len(site.rows_of(task)) == 3
+
+
+def test_executions_that_are_created_together_share_one_look_at_their_commit_and_the_environments(
+    site: TaskSite,
+) -> None:
+    task = site.begin(numbers(5))
+    statements: list[str] = []
+    site.db.conn.set_trace_callback(statements.append)
+    assert site.advance()
+    site.db.conn.set_trace_callback(None)
+    assert len(site.trials(task)) == 5
+    for text in ("AS trusted", "FROM environment ORDER", "FROM project JOIN", "SELECT * FROM user WHERE"):
+        assert sum(text in statement for statement in statements) == 1, text
 
 
 def test_a_task_takes_no_less_time_than_its_executions(site: TaskSite) -> None:
@@ -158,7 +171,7 @@ def test_a_stopped_task_stops_what_there_is_and_makes_no_more(site: TaskSite) ->
 
 def test_a_task_that_is_stopped_before_anything_was_made_ends_at_once(site: TaskSite) -> None:
     task = site.begin(numbers(9))
-    site.stop(task, "#5", said="Superseded by #5")
+    site.stop(task, "#5", message="Superseded by #5")
     assert not site.advance()
     found = site.task(task)
     assert (found.state, found.message, site.trials(task)) == (State.STOPPED, "Superseded by #5", [])
@@ -167,7 +180,7 @@ def test_a_task_that_is_stopped_before_anything_was_made_ends_at_once(site: Task
 def test_an_execution_that_a_person_stops_is_no_error_of_its_task(site: TaskSite) -> None:
     task = site.begin(numbers(4, maximum_queued_executions=2))
     site.advance()
-    lifecycle.request_stop(site.db, site.config.logs_dir, site.of_trial(task, 0).uuid, "ada")
+    lifecycle.request_stop(site.context, site.of_trial(task, 0).uuid, "ada")
     site.advance()
     assert site.states(task) == ["stopped", "created", "created"]
     site.complete(task, 1, 2)
@@ -182,7 +195,7 @@ def test_a_task_of_which_everything_was_stopped_is_stopped(site: TaskSite) -> No
     task = site.begin(numbers(2))
     site.advance()
     for trial in site.trials(task):
-        lifecycle.request_stop(site.db, site.config.logs_dir, trial.uuid, "ada")
+        lifecycle.request_stop(site.context, trial.uuid, "ada")
     site.advance()
     found = site.task(task)
     assert (found.state, found.message) == (State.STOPPED, "2 of 2 executions were stopped")
@@ -298,17 +311,17 @@ def test_a_thousand_executions_are_made_fifty_at_a_time(site: TaskSite) -> None:
     site.stop(task)
     site.advance()
     assert site.task(task).state is State.STOPPED
-    found = row(site.db, "SELECT COUNT(*) AS n FROM execution WHERE state = 'stopped'")
+    found = fetch_row(site.db, "SELECT COUNT(*) AS n FROM execution WHERE state = 'stopped'")
     assert found == {"n": 1000}
 
 
 WORKER = """
 import sys
 from pathlib import Path
-from core.config import from_table
+from core.config import build_config
 from web.services import tasks, vault
 from web.services.context import open_context
-config = from_table({"redis": {"url": "redis://127.0.0.1:1/0"}}, Path(sys.argv[1]))
+config = build_config({"redis": {"url": "redis://127.0.0.1:1/0"}}, Path(sys.argv[1]))
 with open_context(config, vault.load(config.data / "secret.key")) as context:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -376,7 +389,7 @@ def test_two_that_advance_at_once_make_nothing_twice(site: TaskSite) -> None:
 
 def test_forges_are_told_of_each_move(site: TaskSite) -> None:
     task = site.begin(numbers(1))
-    repository = projects.repositories(site.db, site.demo.id)[0].id
+    repository = projects.list_repositories(site.db, site.demo.id)[0].id
     execute(site.db, "UPDATE repository SET api_token = 'x'")
     with transaction(site.db):
         insert(
@@ -387,7 +400,7 @@ def test_forges_are_told_of_each_move(site: TaskSite) -> None:
         )  # fmt: skip
 
     def marks() -> int:
-        found = row(site.db, "SELECT version FROM outbox WHERE subject = ?", (task.commit_identifier,))
+        found = fetch_row(site.db, "SELECT version FROM outbox WHERE subject = ?", (task.commit_identifier,))
         return found["version"] if found else 0
 
     site.advance()

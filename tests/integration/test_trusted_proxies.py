@@ -1,4 +1,4 @@
-"""Whose X-Forwarded headers are believed."""
+"""X-Forwarded headers count only from trusted proxies."""
 
 from __future__ import annotations
 

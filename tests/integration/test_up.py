@@ -1,4 +1,4 @@
-"""`pushmill up` as a process, with stub children and a stub Docker engine: what it promises about starting and ending."""
+"""`pushmill up` as a process, with stub children and a stub Docker engine: how it starts and ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ import pytest
 from instance import free_port
 
 from web.processes import child_process
-from web.processes.private_redis import answering
+from web.processes.private_redis import find_answering_pid
 
 pytestmark = pytest.mark.redis
 SCRIPT = Path(__file__).parent / "up_with_stubs.py"
@@ -88,7 +88,7 @@ class Up:
     def pid(self, name: str) -> int:
         """The process id of a child; Redis's as it says itself. 0 if it has not written its file yet."""
         if name == "redis":
-            return answering(self.data / "redis" / "redis.sock") or 0
+            return find_answering_pid(self.data / "redis" / "redis.sock") or 0
         file = self.data / "run" / f"{name}.pid"
         text = file.read_text().split() if file.exists() else []
         return int(text[0]) if text else 0
@@ -133,7 +133,7 @@ def up(tmp_path: Path, engine: Engine) -> Iterator[Up]:
             process.send_signal(signal.SIGINT)
             process.wait(20)
     for pid in left:
-        if child_process.running(pid):
+        if child_process.is_running(pid):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -151,13 +151,13 @@ def test_a_start_serves_pages_and_ctrl_c_ends_everything(up: Up) -> None:
     assert "engine 99.1" in up.said()
     assert re.search(r"web +http://127\.0\.0\.1:\d+/ +\d\.\d\d s", up.said())
     pids = up.pids()
-    assert all(child_process.running(pid) for pid in pids.values())
+    assert all(child_process.is_running(pid) for pid in pids.values())
     assert {(up.data / name).stat().st_mode & 0o777 for name in (".", "log", "run", "redis")} == {0o700}
 
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     assert "stopped; all data is kept" in up.said()
-    assert not any(child_process.running(pid) for pid in pids.values())
+    assert not any(child_process.is_running(pid) for pid in pids.values())
 
 
 def test_the_token_is_shown_on_the_first_start_only(up: Up) -> None:
@@ -227,7 +227,7 @@ def test_a_request_waits_while_the_web_server_starts_again(up: Up) -> None:
     up.start()
     before = up.pid("web")
     os.kill(before, signal.SIGKILL)
-    await_(lambda: not child_process.running(before))
+    await_(lambda: not child_process.is_running(before))
     connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=30)
     connection.request("GET", "/healthz")
     assert connection.getresponse().status == 200
@@ -240,16 +240,16 @@ def test_a_killed_start_is_followed_by_one_that_takes_redis_over_and_replaces_th
     before = up.pids()
     first.kill()
     first.wait()
-    assert all(child_process.running(pid) for pid in before.values())
+    assert all(child_process.is_running(pid) for pid in before.values())
     up.start()
     assert "taken over" in up.said()
     after = up.pids()
     assert after["redis"] == before["redis"]
-    assert not any(child_process.running(before[name]) for name in ("web", "worker", "runner"))
+    assert not any(child_process.is_running(before[name]) for name in ("web", "worker", "runner"))
     assert up.healthy()
     up.began[-1].send_signal(signal.SIGINT)
     assert up.began[-1].wait(20) == 0
-    assert not child_process.running(after["redis"])
+    assert not child_process.is_running(after["redis"])
 
 
 def test_ctrl_c_in_the_middle_of_a_start_ends_what_had_begun(up: Up) -> None:

@@ -1,4 +1,4 @@
-"""A database that any earlier version made opens, keeps its rows, and is copied before it is changed."""
+"""A database of any earlier version opens, keeps its rows, and is copied before it is changed."""
 
 from __future__ import annotations
 
@@ -130,6 +130,9 @@ def test_what_messages_decided_is_a_value_after_the_upgrade(tmp_path: Path) -> N
                      stop_requested_at=asked, ended_at="2026" if state == "error" else None)  # fmt: skip
         for place, message in enumerate(("skipped: a failed", "#1 was stopped")):
             copy_row(db, "pipeline_node", node, uuid=f"n{place}", name=f"n{place}", state="stopped", message=message)
+        push = db.execute("SELECT MIN(id) FROM push").fetchone()[0]
+        for outcome in ("failed: no such commit", "1 execution"):
+            copy_row(db, "push", push, identity=outcome, outcome=outcome)
         db.commit()
     with closing(connect(path)) as db:
         schema.migrate(db, path, print)
@@ -139,6 +142,26 @@ def test_what_messages_decided_is_a_value_after_the_upgrade(tmp_path: Path) -> N
             (1,),
             (0,),
         ]
+        results = db.execute(
+            "SELECT result FROM push WHERE identity IN ('failed: no such commit', '1 execution') ORDER BY id"
+        )
+        assert results.fetchall() == [("failed",), ("",)]
+
+
+def test_an_approval_to_start_is_over_after_the_upgrade_and_one_to_complete_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "pushmill.db"
+    restored("a74f688.sql", path)
+    times = {"starts": ("created", None), "runs": ("started", "2026-02"), "ends": ("started", "2026-01")}
+    with closing(sqlite3.connect(path)) as db:
+        node = db.execute("SELECT MIN(id) FROM pipeline_node").fetchone()[0]
+        for name, (state, started_at) in times.items():
+            copy_row(db, "pipeline_node", node, uuid=name, name=name, state=state, started_at=started_at,
+                     approval_asked_at="2026-01-02", approved_at="2026-01-03")  # fmt: skip
+        db.commit()
+    with closing(connect(path)) as db:
+        schema.migrate(db, path, print)
+        found = dict(db.execute("SELECT uuid, approved_at FROM pipeline_node").fetchall())
+        assert {name: found[name] for name in times} == {"starts": "2026-01-03", "runs": None, "ends": "2026-01-03"}
 
 
 def copy_row(db: sqlite3.Connection, table: str, row_id: int, **columns: object) -> None:

@@ -1,4 +1,4 @@
-"""Outputs on their way to the server: each file stands for itself."""
+"""Uploads of outputs: each file is independent of the others."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_file_that_becomes_shorter_on_the_way_is_not_sent_again(server: Runner
     [("x" * 1024, True), ("x" * 1025, False), ("€" * 1024, False), ("€" * 700, True), ("a/../b", False), ("", False)],
 )
 def test_names_that_are_possible(name: str, possible: bool) -> None:
-    assert (datum.name_problem(name) == "") is possible
+    assert (datum.find_name_problem(name) == "") is possible
 
 
 def test_a_file_that_was_stored_before_with_other_content_loses_no_other_file(server: RunnerServer, host: Host) -> None:

@@ -1,4 +1,4 @@
-"""What a container uses is sampled while it runs, whatever becomes of the server, the driver or the process."""
+"""The usage of a container is sampled while it runs, also if the server, the driver or a process fails."""
 
 from __future__ import annotations
 

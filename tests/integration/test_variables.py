@@ -1,4 +1,4 @@
-"""Variables and secrets of projects: who gets their values, and that nobody else does."""
+"""Variables and secrets of projects: which executions get their values."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from site_client import Person
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 from web.services.executions import variables
-from web.services.executions.spec import execution_spec
-from web.store.db import execute, rows, transaction
+from web.services.executions.spec import build_execution_spec
+from web.store.db import execute, fetch_rows, transaction
 
 SECRET = "correct-horse"
 URL = "projects/demo/environment_variable/"
@@ -58,7 +58,7 @@ def test_what_a_step_sets_itself_goes_first_and_is_no_secret(api: ApiServer) -> 
     with transaction(api.db):
         resolved = resolve(parse(STEP).config, "Train model", provided={"TOKEN"})
         execution = by_hand.execution(api.context, api.demo, api.commit, resolved, api.admin)
-    spec = execution_spec(api.context, execution)
+    spec = build_execution_spec(api.context, execution)
     assert spec.environment_variables == {"MODE": "fast", "TOKEN": SECRET}
     assert spec.secrets == ["TOKEN"]
     assert SECRET not in repr(spec)
@@ -101,7 +101,7 @@ def test_a_value_is_replaced_and_removed(api: ApiServer) -> None:
     assert api.client.delete(f"/api/v0/{URL}", **removal).status_code == 204
     again = api.client.delete(f"/api/v0/{URL}", **removal)
     assert (again.status_code, again.json) == (404, {"detail": "project demo has no variable 'TOKEN'"})
-    assert rows(api.db, "SELECT * FROM variable") == []
+    assert fetch_rows(api.db, "SELECT * FROM variable") == []
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_a_secret_too_short_to_be_masked_is_taken_and_said(api: ApiServer, value
 def test_variables_belong_to_one_project(api: ApiServer) -> None:
     other = api.project("other")
     stored(api, "TOKEN", SECRET, secret=True)
-    assert variables.listing(api.db, api.app.extensions["pushmill"].vault, other) == []
+    assert variables.list_variables(api.context, other) == []
     execution = api.add_execution(api.add_commit(other))
-    assert execution_spec(api.context, execution).secrets == []
+    assert build_execution_spec(api.context, execution).secrets == []
 
 
 def test_the_settings_page_sets_replaces_and_removes(api: ApiServer) -> None:

@@ -41,8 +41,8 @@ def test_vh_uploads_the_same_files_once(api: ApiServer, vh: Vh) -> None:
     (identifier,) = uploaded(api)
     assert f"Uploaded ad-hoc code {identifier}" in first
     assert f"Ad-hoc code {identifier} already uploaded" in vh("exec", "run", "--adhoc", "hello")
-    commit = commits.by_identifier(api.db, api.demo.id, identifier)
-    path = hosting.repository_path(api.config, hosting.repository_of(api.db, api.demo))
+    commit = commits.get_by_identifier(api.db, api.demo.id, identifier)
+    path = hosting.get_repository_path(api.config, hosting.get_repository(api.db, api.demo))
     assert git.read_file(path, commit.sha, "run.sh", 100) == b"echo hello\n"
     os.utime(vh.folder / "run.sh", (1, 1))
     assert "Uploaded ad-hoc code" in vh("pipeline", "run", "--adhoc", "all")

@@ -1,4 +1,4 @@
-"""What the real `vh` prints when a launch is refused: a sentence with the way out."""
+"""What the real `vh` prints when a launch is refused: one sentence that says what to do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Shell:
         (vh.folder / "valohai.yaml").write_text(YAML)
 
     def use(self, scope: Scope) -> None:
-        secret = identities.new_token(self.api.db, "grace", [scope]).secret
+        secret = identities.create_token(self.api.db, "grace", [scope]).secret
         self.vh("login", "--yes", "--host", self.vh.url, "--token", secret)
 
     def refused(self, *options: str, step: str = "hello") -> str:
@@ -126,5 +126,5 @@ def test_a_commit_of_a_fork(tmp_path: Path, checkout: Checkout) -> None:
         (link,) = json.loads((tmp_path / "shell/config/config.json").read_text())["links"].values()
         body = {"project": link["id"], "commit": sha, "step": "train"}
         assert "is not approved" in hub.api.post("executions/", json=body).text
-    assert commits.by_identifier(hub.api.db, hub.project.id, sha).config_state == "ok"
+    assert commits.get_by_identifier(hub.api.db, hub.project.id, sha).config_state == "ok"
     hub.api.close()

@@ -123,7 +123,7 @@ def test_an_execution_of_a_commit_with_every_option(here: Here) -> None:
         ),
     )
     assert f"Execution #1 created. See {here.vh.url}/p/demo/executions/1/" in said
-    made = executions.by_counter(here.api.db, here.api.demo.id, 1)
+    made = executions.get_by_counter(here.api.db, here.api.demo.id, 1)
     assert made.commit_identifier == here.sha
     assert made.parameters == {"max_steps": 5, "label": "b", "layers": [5], "verbose": False}
     assert made.inputs["images"]["urls"] == ["https://x/1", "https://x/2"]
@@ -138,7 +138,7 @@ def test_an_execution_of_a_commit_with_every_option(here: Here) -> None:
     assert ["status", str(made.status)] in rows
     assert ["changed", "max_steps", "300", "→", "5,", "label", "a", "→", "b,"] in [row[:9] for row in rows]
     here.vh("exec", "run", "-c", here.sha[:8], "prepare")
-    assert executions.by_counter(here.api.db, here.api.demo.id, 2).changed == ()
+    assert executions.get_by_counter(here.api.db, here.api.demo.id, 2).changed == ()
 
 
 def test_refused_executions_say_what_to_do(here: Here) -> None:
@@ -165,7 +165,7 @@ def test_searches_of_all_types(here: Here) -> None:
     assert f"Task !1 created. See {here.vh.url}/p/demo/tasks/1/" in said
     here.vh("task", "run", "-t", "Try", "randomly")
     here.vh("task", "run", "aimed")
-    grid, drawn, aimed = (tasks.by_counter(here.api.db, here.api.demo.id, counter) for counter in (1, 2, 3))
+    grid, drawn, aimed = (tasks.get_by_counter(here.api.db, here.api.demo.id, counter) for counter in (1, 2, 3))
     assert (grid.type, grid.planned, grid.parameters["label"]) == ("grid_search", 9, "b")
     assert (drawn.type, drawn.planned, drawn.title) == ("random_search", 4, "Try")
     assert (aimed.type, aimed.planned, aimed.commit_identifier) == ("bayesian_tpe", 4, here.sha)
@@ -178,15 +178,15 @@ def test_a_pipeline_and_one_that_reuses_its_nodes(here: Here) -> None:
         "pipeline", "run", "-t", "Long", "--tag", "x", "--priority=3", "full", "--steps=9", "--train.label=c"
     )
     assert f"Pipeline =1 queued. See {here.vh.url}/p/demo/pipelines/1/" in said
-    first = pipelines.by_counter(db, project, 1)
+    first = pipelines.get_by_counter(db, project, 1)
     assert (first.title, first.tags, first.priority) == ("Long", ("x",), 3)
     assert [(one.name, one.before, one.after) for one in first.changed] == [("steps", "7", "9")]
     pipeline_service.advance(here.api.context)
     execute(db, "UPDATE execution SET state = 'complete', ended_at = '2026-11-22T23:50:00.000000Z'")
     pipeline_service.advance(here.api.context)
-    assert pipelines.nodes(db, first.id)[0].state == "complete"
+    assert pipelines.list_nodes(db, first.id)[0].state == "complete"
     here.vh("pipeline", "run", "--reuse", "1:prep*", "full")
-    nodes = pipelines.nodes(db, pipelines.by_counter(db, project, 2).id)
+    nodes = pipelines.list_nodes(db, pipelines.get_by_counter(db, project, 2).id)
     assert [(node.name, str(node.state)) for node in nodes] == [
         ("prepare", "complete"), ("train", "created"), ("tune", "created")
     ]  # fmt: skip
@@ -209,7 +209,7 @@ def test_a_pipeline_that_reuses_equal_executions(here: Here) -> None:
     assert "#1 prepare" in first
     assert "reused" not in first
     assert "#1 prepare, reused" in second
-    assert pipelines.by_counter(db, project, 2).state == "complete"
+    assert pipelines.get_by_counter(db, project, 2).state == "complete"
 
 
 def test_without_a_directory_or_a_login(here: Here, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_without_a_directory_or_a_login(here: Here, tmp_path: Path) -> None:
         "VALOHAI_HOST": here.vh.url, "VALOHAI_TOKEN": here.api.token, "VALOHAI_PROJECT": here.api.demo.uuid,
     }  # fmt: skip
     assert "Execution #1 created" in driver("exec", "run", "-c", here.sha, "Train model", "--max-steps=4")
-    assert executions.by_counter(here.api.db, here.api.demo.id, 1).parameters["max_steps"] == 4
+    assert executions.get_by_counter(here.api.db, here.api.demo.id, 1).parameters["max_steps"] == 4
 
 
 def _all(here: Here) -> object:

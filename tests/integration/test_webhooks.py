@@ -1,4 +1,4 @@
-"""Deliveries of forges: refused or stored before they are answered, and handled once."""
+"""Deliveries of forges are refused, or stored before they are answered and handled once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from instance import Checkout, wait_for
 from push_server import PushServer, bare_repository, step
 from redis import Redis
 
+from core import clock
 from core.names import check_ref
 from hooks import signatures
 from web.store import badges, deliveries, projects
@@ -135,11 +136,11 @@ def test_an_older_push_that_is_told_later_runs_and_is_not_taken_for_the_newest(f
 
 def newest(forge: Forge) -> str:
     """The commit that a badge of the branch speaks of, and the page of projects too."""
-    project = projects.by_name(forge.pushes.db, "model")
+    project = projects.get_by_name(forge.pushes.db, "model")
     choice = badges.BadgeChoice(
-        repository_ids=[r.id for r in projects.repositories(forge.pushes.db, project.id)], branch="main"
+        repository_ids=[r.id for r in projects.list_repositories(forge.pushes.db, project.id)], branch="main"
     )
-    (execution,) = badges.newest(forge.pushes.db, choice)
+    (execution,) = badges.list_newest_runs(forge.pushes.db, choice)
     return execution.commit_identifier
 
 
@@ -309,6 +310,35 @@ def test_a_commit_that_the_remote_never_gives_is_recorded_as_such_in_the_end(for
     assert "no such commit" in forge.pushes.pushes("model")[-1].outcome
 
 
+def test_other_deliveries_do_not_use_up_the_attempts_of_one_that_waits_for_its_commit(forge: Forge) -> None:
+    sha = forge.push({"valohai.yaml": step("train")})
+    forge.deliver(payload("a" * 40))
+    forge.pushes.drain()
+    retry_at = clock.add_to_now(600)
+    execute(forge.pushes.db, "UPDATE delivery SET attempts = 5, retry_at = ?", (retry_at,))
+    for number in range(3):
+        forge.deliver(payload(sha), delivery=f"other-{number}")
+        forge.pushes.drain()
+    waiting = forge.pushes.deliveries("model")[0]
+    assert (waiting.state, waiting.attempts, waiting.retry_at) == ("stored", 5, retry_at)
+    assert forge.pushes.steps("model") == ["train"]
+    execute(forge.pushes.db, "UPDATE delivery SET retry_at = NULL")
+    forge.pushes.drain()
+    assert forge.pushes.deliveries("model")[0].state == "done"
+
+
+def test_retry_times_of_a_clock_that_was_ahead_do_not_hold_up_a_repository(forge: Forge) -> None:
+    sha = forge.push({"valohai.yaml": step("train")})
+    away = forge.path.rename(forge.path.with_name("away"))
+    forge.deliver(payload(sha))
+    forge.pushes.drain()
+    away.rename(forge.path)
+    execute(forge.pushes.db, "UPDATE delivery SET retry_at = '2999-01-01T00:00:00.000000Z'")
+    execute(forge.pushes.db, "UPDATE repository SET fetch_retry_at = '2999-01-01T00:00:00.000000Z'")
+    forge.pushes.drain()
+    assert forge.pushes.steps("model") == ["train"]
+
+
 KILLED_WHILE_INGESTING = """
 import os, sys
 from pathlib import Path
@@ -324,7 +354,7 @@ def killed(*args, **kwargs):
     os.kill(os.getpid(), 9)
 pushes.add_push = killed
 with open_context(config, vault.load(config.data / "secret.key")) as context:
-    ingest.ingest_repository(context, deliveries.waiting(context.db)[0])
+    ingest.ingest_repository(context, deliveries.list_due_repositories(context.db)[0])
 """
 
 
@@ -384,5 +414,5 @@ def test_the_default_branch_is_the_remotes_own(forge: Forge) -> None:
     sha = forge.push({"valohai.yaml": step("train")}, ref=check_ref("refs/heads/develop"))
     forge.deliver(payload(sha, ref="refs/heads/develop"))
     forge.pushes.drain()
-    (repository,) = projects.repositories(forge.pushes.db, projects.by_name(forge.pushes.db, "model").id)
+    (repository,) = projects.list_repositories(forge.pushes.db, projects.get_by_name(forge.pushes.db, "model").id)
     assert repository.default_branch == "develop"

@@ -1,4 +1,4 @@
-"""Each forge from a signed delivery to executions: its repository lies on a git server that is fetched over HTTP."""
+"""Each forge from a signed delivery to executions; repositories are fetched over HTTP from a real git server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Forge:
         self.path = bare_repository(root / "ada" / "model.git")
         self.url = url
         pushes.add_project("model", sender.name, url)
-        hosting.set_secret(pushes.db, pushes.vault, projects.by_name(pushes.db, "model"), sender.secret)
+        hosting.set_secret(pushes.context, projects.get_by_name(pushes.db, "model"), sender.secret)
 
     def push(self, *refs: str, step_name: str = "train", message: str = "work") -> list[Moved]:
         """Commit, push to all of `refs`, and what the forge says of them."""
@@ -89,9 +89,9 @@ class Forge:
         execute(self.pushes.db, "UPDATE execution SET state = 'complete', ended_at = created_at")
 
     def badge(self, branch: str) -> str:
-        projects.set_badge_public(self.pushes.db, projects.by_name(self.pushes.db, "model").id, True)
+        projects.set_badge_public(self.pushes.db, projects.get_by_name(self.pushes.db, "model").id, True)
         question = badges.BadgeQuery(project="model", branch=branch)
-        return badges.badge_for(self.pushes.db, self.pushes.vault, question).message
+        return badges.make_badge(self.pushes.context, question).message
 
     def later(self, poller: Poller) -> None:
         """Time goes by for what was seen."""

@@ -20,7 +20,7 @@ from rq.job import Job
 from rq.webhook import Webhook
 
 from web.processes.private_redis import EmbeddedRedis, find_binary
-from web.processes.worker import refusal
+from web.processes.worker import explain_refusal
 from web.services.scheduling.queues import SERVER_QUEUE, SWEEP, Queues
 
 pytestmark = pytest.mark.redis
@@ -152,8 +152,8 @@ def job(function: str = SWEEP, **more: Any) -> Job:
     ],
 )
 def test_a_job_with_trimmings_is_refused_before_anything_of_it_is_imported(bad: Job) -> None:
-    assert refusal(bad)
-    assert refusal(job()) == ""
+    assert explain_refusal(bad)
+    assert explain_refusal(job()) == ""
 
 
 def test_sigterm_ends_it_at_once(client: Redis, worker: subprocess.Popen[bytes]) -> None:

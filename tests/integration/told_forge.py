@@ -1,4 +1,4 @@
-"""A server with a project whose repository lies on a fake forge, from pushes to what the forge shows."""
+"""A server with a project whose repository is on a fake forge, from pushes to statuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from web.services.forges.publisher import Publisher
 from web.services.repositories import credentials
 from web.store import deliveries, executions, metadata, projects
 from web.store import outbox as lines
-from web.store.db import execute, row, rows, transaction
+from web.store.db import execute, fetch_row, fetch_rows, transaction
 from web.store.deliveries import Received
 from web.store.outbox import OutboxKind
 
@@ -55,10 +55,10 @@ class ToldForge:
 
     @property
     def repository(self) -> Any:
-        return projects.repositories(self.db, projects.by_name(self.db, "model").id)[0]
+        return projects.list_repositories(self.db, projects.get_by_name(self.db, "model").id)[0]
 
     def set_token(self, token: str) -> None:
-        credentials.set_token(self.db, self.server.vault, self.repository, token)
+        credentials.set_token(self.server.context, self.repository, token)
 
     def close(self) -> None:
         self.forge.leaving.set()
@@ -66,7 +66,7 @@ class ToldForge:
         self.server.close()
 
     def push(self, *steps: str, files: dict[str, str] | None = None, message: str = "work", ref: str = "main") -> str:
-        """Commit these steps, push them, and ingest what the forge tells of it; the commit."""
+        """Commit and push these steps, ingest the forge's delivery, and return the commit."""
         text = "".join(
             f"- step:\n    name: {json.dumps(name, ensure_ascii=False)}\n    image: busybox\n    command: run\n"
             for name in steps
@@ -83,7 +83,7 @@ class ToldForge:
         self.server.drain()
 
     def ask(self, request: Request, action: str = "opened") -> str:
-        """GitHub tells of a pull request, whose head lies where GitHub keeps it; what is said of the delivery."""
+        """Ingest a delivery of GitHub about a pull request; return the outcome."""
         self.checkout.git("push", "-q", "-f", str(self.path), f"{request.sha}:refs/pull/{request.number}/head")
         event, said = GitHub().pull_request(request, action)
         body, name = encoded(said), str(uuid.uuid4())
@@ -94,18 +94,18 @@ class ToldForge:
         return self.server.deliveries("model")[-1].message
 
     def execution(self, step: str) -> Execution:
-        """The newest one of a step."""
+        """Return the newest execution of a step."""
         return [execution for execution in self.server.executions("model") if execution.step == step][-1]
 
     def move(self, step: str, to: State, reason: FailureReason | None = None, **more: Any) -> Execution:
-        """As a runner's reports move the newest execution of a step."""
+        """Move the newest execution of a step, as reports of a runner do."""
         execution = self.execution(step)
         states = [None, *WAY[to]]
         at = states.index(execution.state) + 1 if execution.state in states else 1
         for state in states[at:]:
             columns = more if state is to else {}
             if state is State.STARTED:
-                columns = {"lease_expires_at": clock.after(3600)} | columns  # else a sweep takes it back
+                columns = {"lease_expires_at": clock.add_to_now(3600)} | columns  # else a sweep takes it back
             with transaction(self.db):
                 executions.transition(
                     self.db, execution, state, failure_reason=reason if state is to else None, columns=columns
@@ -118,16 +118,16 @@ class ToldForge:
             metadata.add(self.db, self.execution(step).id, [(0, values)])
 
     def tell(self) -> None:
-        """Tick until nothing is due any more."""
+        """Tick until nothing is due."""
         wait_for(lambda: self.tick() and not self.due(), 20)
 
     def tick(self) -> bool:
-        """One sweep; True when nobody is at work after it."""
+        """Run one sweep; return whether no thread works after it."""
         self.teller.tick(self.db)
         return not self.teller._threads.busy()
 
     def due(self) -> int:
-        return lines.waiting(self.db, self.repository.id)
+        return lines.count_waiting(self.db, self.repository.id)
 
     def shown(self, sha: str) -> dict[str, tuple[str, str]]:
         return self.forge.shown(sha)
@@ -136,18 +136,18 @@ class ToldForge:
         return {name: state for name, (state, _) in self.shown(sha).items()}
 
     def wanted(self, sha: str) -> dict[str, str]:
-        """The forge's words for what it should show."""
-        api = credentials.load_access(self.db, self.server.vault, self.repository)
+        """Return the statuses that the forge should show, in its own words."""
+        api = credentials.load_access(self.server.context, self.repository)
         assert api is not None
         commit = self.server.commit("model", sha)
-        found = statuses.statuses_of_commit(self.server.context, self.repository, commit)
+        found = statuses.list_wanted(self.server.context, self.repository, commit)
         return {one.context: api.api.STATES[one.state] for one in found}
 
     def line(self, sha: str) -> dict[str, Any]:
-        found = row(self.db, "SELECT * FROM outbox WHERE subject = ?", (sha,))
+        found = fetch_row(self.db, "SELECT * FROM outbox WHERE subject = ?", (sha,))
         assert found is not None
         return found
 
     def problems(self) -> list[str]:
         sql = "SELECT context || ': ' || problem AS said FROM commit_status WHERE problem <> ''"
-        return [found["said"] for found in rows(self.db, sql)]
+        return [found["said"] for found in fetch_rows(self.db, sql)]

@@ -1,4 +1,4 @@
-"""`pushmill up` with children that do nothing but live: a web server that is healthy, a worker and a runner that wait."""
+"""`pushmill up` with stub children: a web server that is always healthy, a worker and a runner that only wait."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wait(_: socket.socket) -> None:
 def main(data: Path, port: int) -> None:
     config = configuration.load(data, server__port=port)
     programs = {"web": partial(serve, data), "worker": wait, "runner": wait}
-    up.run(up.Machine(config=config, programs=programs, say=up.say, check_s=0.1))
+    up.run(up.LocalServer(config=config, programs=programs, say=up.say, check_s=0.1))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ from runner.inputs import address_policy
     ],
 )
 def test_what_only_this_host_may_reach_is_refused(address: str) -> None:
-    assert address_policy.refusal(address)
+    assert address_policy.explain_refusal(address)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_only_this_host_may_reach_is_refused(address: str) -> None:
     ],
 )
 def test_public_and_private_networks_are_open(address: str) -> None:
-    assert address_policy.refusal(address) is None
+    assert address_policy.explain_refusal(address) is None
 
 
 def test_a_host_or_an_address_can_be_allowed_by_name() -> None:

@@ -1,4 +1,4 @@
-"""What CI promises: nothing is skipped for want of a part it must have, and what npm gives is pinned."""
+"""CI skips no test because something is missing, and packages from npm are pinned."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ import pytest
 
 from core import config as configuration
 from core.errors import NotFound
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.cli import main, project
 from web.cli.lazy_commands import load
-from web.cli.options import opened, project_named
+from web.cli.options import get_project, open_server
 from web.services import setup
 from web.services.repositories import hosting
 from web.store import users
@@ -146,21 +146,21 @@ def test_an_expected_error_is_one_sentence_and_exit_code_1() -> None:
     ],
 )
 def test_an_unknown_name_comes_with_the_one_that_was_meant_or_all(name: str, known: list[str], said: str) -> None:
-    assert unknown("step", name, known) == said
+    assert explain_unknown_name("step", name, known) == said
 
 
 def test_an_unknown_name_of_any_length_among_many_is_a_sentence_of_bounded_length() -> None:
     known = [f"{number}-{'y' * 500}" for number in range(10_000)]
-    assert len(unknown("step", "x" * 1_000_000, known)) < 700
+    assert len(explain_unknown_name("step", "x" * 1_000_000, known)) < 700
 
 
 def test_an_unknown_project_is_answered_with_the_one_that_was_meant(tmp_path: Path) -> None:
     config = configuration.load(tmp_path)
     made_once.prepare(config)
-    with opened(tmp_path, None) as context:
-        admin = users.by_name(context.db, setup.ADMIN)
+    with open_server(tmp_path, None) as context:
+        admin = users.find_by_name(context.db, setup.ADMIN)
         assert admin is not None
         hosting.add_project(context, "model", admin.id, forge="plain")
         with pytest.raises(NotFound, match='there is no project "modle": did you mean "model"'):
-            project_named(context, "modle")
-        assert project_named(context, "model").name == "model"
+            get_project(context, "modle")
+        assert get_project(context, "model").name == "model"

@@ -1,4 +1,4 @@
-"""Conditions on values: what is one, when it holds, and that nothing hostile raises or takes long."""
+"""Conditions on values: which texts are valid, when they hold, and that hostile ones neither raise nor take long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hostile_json import VALUES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.config.conditions import MAX_CHARS, evaluate, find_problem, variable_names
+from web.config.conditions import MAX_CHARS, evaluate, find_problem, list_variable_names
 
 METADATA = {"loss": 0.05, "epoch": 7, "name": "best", "metadata.loss": 0.05, "lambda": 2, "tags": ["a"], "_own": 1}
 
@@ -109,12 +109,12 @@ def test_products_of_texts_and_huge_numbers_are_bounded() -> None:
 
 
 def test_the_names_that_a_condition_looks_at() -> None:
-    assert variable_names("metadata.loss < 0.1 or not lambda > 1 and epoch in (1, 2)") >= {
+    assert list_variable_names("metadata.loss < 0.1 or not lambda > 1 and epoch in (1, 2)") >= {
         "metadata.loss",
         "lambda",
         "epoch",
     }
-    assert variable_names("9**9") == variable_names("f(loss)") == variable_names("") == frozenset()
+    assert list_variable_names("9**9") == list_variable_names("f(loss)") == list_variable_names("") == frozenset()
 
 
 WORDS = st.sampled_from(

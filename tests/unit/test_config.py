@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core import config as configuration
-from core.config import GIB, Config, RunnerConfig, from_table, load
+from core.config import GIB, Config, RunnerConfig, build_config, load
 from core.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
@@ -17,7 +17,7 @@ def test_the_example_file_lists_every_key_with_its_default() -> None:
     from dataclasses import fields, is_dataclass
 
     table = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
-    assert from_table(table, HERE) == Config(data=HERE)
+    assert build_config(table, HERE) == Config(data=HERE)
     sections = {f.name: getattr(Config(data=HERE), f.name) for f in fields(Config) if f.name not in ("data", "login")}
     assert all(is_dataclass(section) for section in sections.values())
     assert {name: set(values) for name, values in table.items()} == {
@@ -44,12 +44,12 @@ def test_the_example_file_lists_every_key_with_its_default() -> None:
 )
 def test_what_cannot_be_used_is_refused_with_a_sentence(table: dict[str, object], words: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        from_table(table, HERE)
+        build_config(table, HERE)
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
 def test_sizes_and_durations_have_units() -> None:
-    limits = from_table(
+    limits = build_config(
         {"limits": {"log": "1.5 GiB", "output_bytes": "2kB", "time": "2 h", "no_output": 7}}, HERE
     ).limits
     assert (limits.log, limits.output_bytes, limits.time, limits.no_output) == (int(1.5 * GIB), 2000, 7200.0, 7.0)
@@ -57,7 +57,7 @@ def test_sizes_and_durations_have_units() -> None:
 
 def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("abc\n", encoding="utf-8")
-    assert from_table({"runner": {"token_file": str(tmp_path / "token")}}, HERE).runner.token == "abc"
+    assert build_config({"runner": {"token_file": str(tmp_path / "token")}}, HERE).runner.token == "abc"
 
 
 def test_the_file_of_the_data_directory_is_read_and_the_command_line_wins(tmp_path: Path) -> None:
@@ -92,15 +92,15 @@ def test_a_broken_or_absent_file_is_named(tmp_path: Path) -> None:
 
 def test_the_data_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHMILL_DATA", "/somewhere")
-    assert configuration.default_data_dir() == Path("/somewhere")
+    assert configuration.get_default_data_dir() == Path("/somewhere")
     monkeypatch.delenv("PUSHMILL_DATA")
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
-    assert configuration.default_data_dir() == Path("/xdg/pushmill")
+    assert configuration.get_default_data_dir() == Path("/xdg/pushmill")
 
 
 def test_ports_of_a_runner_are_ports(tmp_path: Path) -> None:
     def runner(**given: object) -> RunnerConfig:
-        return from_table({"runner": given}, tmp_path).runner
+        return build_config({"runner": given}, tmp_path).runner
 
     assert RunnerConfig().relay_port_range == (28200, 28999)
     assert runner(relay_ports="4000").relay_port_range == (4000, 4000)
@@ -115,9 +115,9 @@ def test_ports_of_a_runner_are_ports(tmp_path: Path) -> None:
 
 def test_memory_of_a_container_is_a_size_or_a_share_of_the_machine(tmp_path: Path) -> None:
     def memory(given: object) -> int:
-        return from_table({"runner": {"memory": given}}, tmp_path).runner.memory.of(1000)
+        return build_config({"runner": {"memory": given}}, tmp_path).runner.memory.bytes_on(1000)
 
-    assert RunnerConfig().memory.of(1000) == 900
+    assert RunnerConfig().memory.bytes_on(1000) == 900
     assert [memory(given) for given in (0, "0", 500, "2 KB", "50 %", "12.5%")] == [0, 0, 500, 2000, 500, 125]
     for wrong in ("0 %", "101 %", "-5 %", "%", "all", True, -1):
         with pytest.raises(ConfigError, match=r"memory must be .*90 %"):

@@ -1,4 +1,4 @@
-"""docs/steps.md against the schema of valohai-yaml and against what the commit's page names as without effect."""
+"""docs/steps.md lists the keys of the schema of valohai-yaml, and those that the page of a commit reports as unused."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_every_input_is_there_and_only_one_on_demand_has_an_id(tmp_path: Path) -
 
 def test_variables_say_where_the_program_runs_and_cannot_be_made_to_lie() -> None:
     lies = {"VH_JOB_ID": "x", "VH_INPUTS_DIR": "/etc", "VH_TASK_ID": "x", "VH_PIPELINE_ID": "x", "VH_TPU": "1"}
-    found = config_files.environment(spec(environment_variables=lies | {"MINE": "1", "VH_CLEAN": "yes"}))
+    found = config_files.build_environment(spec(environment_variables=lies | {"MINE": "1", "VH_CLEAN": "yes"}))
     assert found == {
         "MINE": "1",
         "VH_CLEAN": "yes",
@@ -120,12 +120,14 @@ def test_variables_say_where_the_program_runs_and_cannot_be_made_to_lie() -> Non
 
 
 def test_output_is_unbuffered_unless_the_user_says_otherwise() -> None:
-    assert config_files.environment(spec(environment_variables={"PYTHONUNBUFFERED": ""}))["PYTHONUNBUFFERED"] == ""
+    assert (
+        config_files.build_environment(spec(environment_variables={"PYTHONUNBUFFERED": ""}))["PYTHONUNBUFFERED"] == ""
+    )
 
 
 def test_a_member_of_a_task_or_pipeline_is_told_so() -> None:
     config = {"valohai.task-id": "t", "valohai.pipeline-id": "p", "valohai.pipeline-node-id": None}
-    found = config_files.environment(spec(config=config))
+    found = config_files.build_environment(spec(config=config))
     assert (found["VH_TASK_ID"], found["VH_PIPELINE_ID"]) == ("t", "p")
     assert "VH_PIPELINE_NODE_ID" not in found
 
@@ -135,4 +137,4 @@ def test_a_member_of_a_task_or_pipeline_is_told_so() -> None:
 )
 def test_a_variable_that_no_program_can_get_is_named(variables: dict[str, str]) -> None:
     with pytest.raises(ExecutionFailed, match="cannot be set: "):
-        config_files.environment(spec(environment_variables=variables))
+        config_files.build_environment(spec(environment_variables=variables))

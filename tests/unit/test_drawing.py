@@ -1,4 +1,4 @@
-"""Graphs of pipelines: no box lies on another, curves go from box to box, and size is bounded."""
+"""Graphs of pipelines: boxes do not overlap, curves connect boxes, and the size is bounded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from web.services.presentation.drawing import BOX_HEIGHT, BOX_WIDTH, EDGES, Box, Drawing, draw
+from web.services.presentation.drawing import BOX_HEIGHT, BOX_WIDTH, EDGES, Box, GraphDrawing, draw
 
 DIAMOND = ((("a",), ("b", "c"), ("d",)), [("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")])
 
@@ -22,7 +22,7 @@ def layered(edges: list[tuple[str, str]], names: list[str]) -> list[list[str]]:
     return [[name for name in names if depth[name] == i] for i in range(max(depth.values()) + 1)]
 
 
-def some_graph(seed: int) -> Drawing:
+def some_graph(seed: int) -> GraphDrawing:
     chance = random.Random(seed)
     names = [f"n{i}" for i in range(chance.randint(1, 30))]
     edges = [pair for pair in combinations(names, 2) if chance.random() < 0.15]
@@ -76,7 +76,7 @@ def test_several_edges_between_two_nodes_are_one_curve() -> None:
     assert len(draw(layers, edges * 3).curves) == 4
 
 
-def crossings(drawing: Drawing) -> int:
+def crossings(drawing: GraphDrawing) -> int:
     """How many pairs of curves cross between two layers."""
     pieces: list[tuple[float, float, float]] = []  # where a piece begins, its height there and behind it
     for curve in drawing.curves:

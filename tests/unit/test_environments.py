@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.model import Environment
-from web.services.executions.environments import image_refusal, mounts
+from web.services.executions.environments import explain_image_refusal, filter_mounts
 
 
 def environment(**given: Any) -> Environment:
@@ -29,7 +29,7 @@ def environment(**given: Any) -> Environment:
     ],
 )
 def test_images_are_limited_by_patterns(images: tuple[str, ...], image: str, runs: bool) -> None:
-    assert (image_refusal(environment(images=images), image) == "") is runs
+    assert (explain_image_refusal(environment(images=images), image) == "") is runs
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,6 @@ def test_mounts_stay_below_what_is_allowed_and_are_read_only_unless_it_says_othe
     source: str, readonly: bool, outcome: bool | None
 ) -> None:
     rules = environment(mounts=("/data", "/data/scratch:rw"))
-    allowed, notes = mounts(rules, [{"source": source, "destination": "/d", "readonly": readonly}])
+    allowed, notes = filter_mounts(rules, [{"source": source, "destination": "/d", "readonly": readonly}])
     assert [mount["readonly"] for mount in allowed] == ([] if outcome is None else [outcome])
     assert len(notes) == (outcome is None)

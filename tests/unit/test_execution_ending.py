@@ -8,7 +8,7 @@ import pytest
 from core.states import FailureReason, State
 from runner.containers.specs import Exit
 from runner.execution.limits import Limits
-from runner.execution.outcome import ending
+from runner.execution.outcome import make_final_report
 from runner.logs.progress import CommandProgress
 
 LIMITS = Limits(memory=200_000_000, cpus=0.0, pids=4096, time_s=5400.0, no_output_s=45.5)
@@ -27,7 +27,7 @@ def ended(
     progress = CommandProgress(spool, ["first", "python train.py --lr=0.1", "last"])
     progress.poll()
     progress.close()
-    report = ending(1, exited, asked, progress, limits)
+    report = make_final_report(1, exited, asked, progress, limits)
     return report.state, report.failure_reason, report.message or ""
 
 

@@ -1,4 +1,4 @@
-"""Filters of executions: what they mean, and what their errors say."""
+"""Filters of executions: their meaning, and their error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of each forge's API, as values."""
+"""The calls to each forge's API, as values."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 import pytest
 
 from core.errors import InvalidInput
-from hooks.apis.base import Api, CommitStatus, Verdict
-from hooks.apis.client import error_text
+from hooks.apis.base import Api, CommitState, CommitStatus
+from hooks.apis.client import extract_error_text
 from hooks.apis.registry import APIS
 
 SHA = "a" * 40
@@ -18,24 +18,26 @@ EACH = pytest.mark.parametrize("api", [bitbucket, gitea, github, gitlab], ids=la
 
 def status(**more: str) -> CommitStatus:
     given = {"context": "pushmill/train", "description": "accuracy 0.9", "url": "https://p/e/1", "ref": "main"}
-    return CommitStatus(state=Verdict.FAILURE, **given | more)
+    return CommitStatus(state=CommitState.FAILURE, **given | more)
 
 
 @EACH
 def test_every_verdict_has_a_word_on_every_forge(api: Api) -> None:
-    assert set(api.STATES) == set(Verdict)
+    assert set(api.STATES) == set(CommitState)
 
 
 @EACH
 def test_nothing_that_is_over_waits_on_any_forge(api: Api) -> None:
     """GitHub's `pending` would keep a required status from ever being settled."""
-    unfinished = {api.STATES[Verdict.WAITING], api.STATES[Verdict.RUNNING]}
-    assert unfinished.isdisjoint(api.STATES[verdict] for verdict in set(Verdict) - {Verdict.WAITING, Verdict.RUNNING})
+    unfinished = {api.STATES[CommitState.WAITING], api.STATES[CommitState.RUNNING]}
+    assert unfinished.isdisjoint(
+        api.STATES[state] for state in set(CommitState) - {CommitState.WAITING, CommitState.RUNNING}
+    )
 
 
 @EACH
 def test_whom_to_blame_is_told_where_the_forge_can_tell_it_apart(api: Api) -> None:
-    apart = api.STATES[Verdict.FAILURE] != api.STATES[Verdict.ERROR]
+    apart = api.STATES[CommitState.FAILURE] != api.STATES[CommitState.ERROR]
     assert apart == (api in (github, gitea))
 
 
@@ -95,47 +97,49 @@ def test_a_long_context_has_its_sha1_as_bitbuckets_key() -> None:
 
 
 def test_gitlab_is_never_told_the_same_again_and_never_sent_back() -> None:
-    assert gitlab.takes(None, Verdict.WAITING)
-    assert gitlab.takes(Verdict.WAITING, Verdict.RUNNING)
-    assert not gitlab.takes(Verdict.WAITING, Verdict.WAITING)
-    assert not gitlab.takes(Verdict.RUNNING, Verdict.WAITING)
-    assert not gitlab.takes(Verdict.FAILURE, Verdict.ERROR)  # one word there: it would be a second, failed job
-    assert gitlab.takes(Verdict.FAILURE, Verdict.WAITING)  # it runs again
+    assert gitlab.accepts(None, CommitState.WAITING)
+    assert gitlab.accepts(CommitState.WAITING, CommitState.RUNNING)
+    assert not gitlab.accepts(CommitState.WAITING, CommitState.WAITING)
+    assert not gitlab.accepts(CommitState.RUNNING, CommitState.WAITING)
+    assert not gitlab.accepts(
+        CommitState.FAILURE, CommitState.ERROR
+    )  # one word there: it would be a second, failed job
+    assert gitlab.accepts(CommitState.FAILURE, CommitState.WAITING)  # it runs again
 
 
 def test_gitlabs_refusal_of_a_repeated_state_says_that_it_shows_it() -> None:
     reason = (
         '400 Cannot transition status via :enqueue from :pending (Reason(s): Status cannot transition via "enqueue")'
     )
-    assert gitlab.shows_already(400, reason, Verdict.WAITING)
-    assert not gitlab.shows_already(400, reason, Verdict.SUCCESS)
-    assert not gitlab.shows_already(400, "400 description is too long", Verdict.WAITING)
-    assert not github.shows_already(400, reason, Verdict.WAITING)
+    assert gitlab.shows_already(400, reason, CommitState.WAITING)
+    assert not gitlab.shows_already(400, reason, CommitState.SUCCESS)
+    assert not gitlab.shows_already(400, "400 description is too long", CommitState.WAITING)
+    assert not github.shows_already(400, reason, CommitState.WAITING)
 
 
 @EACH
 @pytest.mark.parametrize("name", ["", "model", "../user", "ada/..", "ada//model", "./model"])
 def test_a_name_that_would_lead_to_another_call_is_refused(api: Api, name: str) -> None:
     with pytest.raises(InvalidInput, match="not the name of a repository"):
-        api.repository(name)
+        api.get_repository(name)
 
 
 @EACH
 def test_names_are_percent_encoded(api: Api) -> None:
-    path = api.repository("ada/a?b#c d").path
+    path = api.get_repository("ada/a?b#c d").path
     assert not set("?# ") & set(path)
 
 
 @EACH
 def test_answers_of_any_shape_are_read(api: Api) -> None:
     for answer in (None, [], {}, "x", 3, [None, 1, "x", {}], {"values": [3, {}], "id": True, "full_name": {}}):
-        api.described(answer)
-        api.webhooks_of(answer)
-        api.comments_of(answer)
-        assert api.comment_of(answer).id == ""
-        assert api.collaborators_of(answer) == []
-        assert api.permission_of(answer).permission is None
-        assert api.pipeline(answer) == ""
+        api.parse_repository(answer)
+        api.parse_webhooks(answer)
+        api.parse_comments(answer)
+        assert api.parse_comment(answer).id == ""
+        assert api.parse_collaborators(answer) == []
+        assert api.parse_permission(answer).permission is None
+        assert api.parse_pipeline(answer) == ""
 
 
 def test_git_fetches_with_the_token_of_each_forge() -> None:
@@ -149,10 +153,10 @@ def test_git_fetches_with_the_token_of_each_forge() -> None:
 
 def test_what_a_forge_says_is_found_in_each_ones_form() -> None:
     too_long = {"message": "Validation Failed", "errors": [{"message": "description is too long", "code": "custom"}]}
-    assert error_text(too_long) == "Validation Failed: description is too long"
-    assert error_text({"message": {"name": ["is too long"]}}) == "name is too long"
-    assert error_text({"type": "error", "error": {"message": "key: Bad value"}}) == "key: Bad value"
+    assert extract_error_text(too_long) == "Validation Failed: description is too long"
+    assert extract_error_text({"message": {"name": ["is too long"]}}) == "name is too long"
+    assert extract_error_text({"type": "error", "error": {"message": "key: Bad value"}}) == "key: Bad value"
     deep: object = "x"
     for _ in range(500):
         deep = {"a": deep}
-    assert error_text(deep) == ""
+    assert extract_error_text(deep) == ""

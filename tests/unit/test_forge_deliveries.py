@@ -1,4 +1,4 @@
-"""What each forge's deliveries become, and which are believed."""
+"""The events in each forge's deliveries, and which deliveries are accepted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from core.errors import InvalidDelivery
 from core.model import PullRequestEvent, PushEvent
 from hooks.forges.base import Forge
 from hooks.forges.payload import Ignored
-from hooks.forges.registry import FORGES, by_host
+from hooks.forges.registry import FORGES, find_forge_by_host
 
 A, B, C = "a" * 40, "b" * 40, "c" * 40
 each = pytest.mark.parametrize("sender", SENDERS, ids=label)
@@ -480,7 +480,7 @@ def test_gitlabs_signed_id_names_the_delivery_before_the_one_that_is_not_signed(
     ],
 )
 def test_a_hosts_name_tells_its_forge(host: str, name: str | None) -> None:
-    assert by_host(host) == name
+    assert find_forge_by_host(host) == name
 
 
 def test_each_forge_has_its_own_page_for_webhooks() -> None:

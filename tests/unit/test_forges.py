@@ -152,6 +152,6 @@ def test_options_are_bounded() -> None:
 def test_hashing_with_the_pads_is_the_same_signature(secret: bytes, body: bytes) -> None:
     import hashlib
 
-    inner, outer = signatures.hmac_pads(secret)
+    inner, outer = signatures.compute_hmac_pads(secret)
     digest = hashlib.sha256(outer + hashlib.sha256(inner + body).digest()).hexdigest()
     assert f"sha256={digest}" == signatures.sign(body, secret)

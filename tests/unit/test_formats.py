@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.units import duration_text, size_text
+from core.units import format_duration, format_size
 from web.services.presentation import charts, formats
 
 
@@ -15,7 +15,7 @@ from web.services.presentation import charts, formats
      (1.234567e12, "1.235e12"), (-0.00012345, "-0.0001234"), (3.0, "3")],
 )  # fmt: skip
 def test_numbers_have_four_significant_digits(value: float, text: str) -> None:
-    assert formats.number(value) == text
+    assert formats.format_number(value) == text
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_numbers_have_four_significant_digits(value: float, text: str) -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (10**6, "977 KiB"), (2**30, "1.00 GiB"), (2**60, "1024 PiB")],
 )
 def test_sizes_have_iec_units(count: int, text: str) -> None:
-    assert size_text(count) == text
+    assert format_size(count) == text
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_sizes_have_iec_units(count: int, text: str) -> None:
     ],
 )
 def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
      ("2026-11-20T12:00:00.000000Z", "3 d ago"), ("2026-01-02T12:00:00.000000Z", "2026-01-02")],
 )  # fmt: skip
 def test_times_are_relative_for_a_month(moment: str, text: str) -> None:
-    assert formats.ago(moment, datetime(2026, 11, 23, 12, tzinfo=UTC)) == text
+    assert formats.format_age(moment, datetime(2026, 11, 23, 12, tzinfo=UTC)) == text
 
 
 @pytest.mark.parametrize(
@@ -56,19 +56,19 @@ def test_times_are_relative_for_a_month(moment: str, text: str) -> None:
     [(True, "true"), (None, "null"), ([1, "a"], '[1, "a"]'), ("x" * 300, "x" * 200 + "…"), ("NaN", "NaN")],
 )
 def test_any_json_value_has_a_short_form(value: Any, text: str) -> None:
-    assert formats.value(value) == text
+    assert formats.format_value(value) == text
 
 
 def test_whole_numbers_larger_than_any_float_are_numbers_too() -> None:
-    assert formats.value(-(10**400)) == "-1e400"
-    assert formats.value(123456 * 10**500) == "1.235e505"
+    assert formats.format_value(-(10**400)) == "-1e400"
+    assert formats.format_value(123456 * 10**500) == "1.235e505"
 
 
 def test_names_show_their_newlines_and_direction_marks() -> None:
-    assert formats.one_line("a\nb\u202e") == "a␤b⟨U+202E⟩"
-    assert formats.visible("a\nb\x00") == "a\nb␀"
+    assert formats.to_one_line("a\nb\u202e") == "a␤b⟨U+202E⟩"
+    assert formats.to_visible_text("a\nb\x00") == "a\nb␀"
 
 
 def test_a_sparkline_fills_its_box() -> None:
-    assert charts.polyline([(0, 1.0), (5, 3.0), (10, 2.0)]) == "2.0,22.0 60.0,2.0 118.0,12.0"
-    assert charts.polyline([(0, 1.0)]) == ""
+    assert charts.draw_polyline([(0, 1.0), (5, 3.0), (10, 2.0)]) == "2.0,22.0 60.0,2.0 118.0,12.0"
+    assert charts.draw_polyline([(0, 1.0)]) == ""

@@ -1,4 +1,4 @@
-"""Choosing a device and making its container are one step for all processes of a machine."""
+"""Choosing a device and creating its container is atomic for all processes of a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""requirements/*.txt pin what pyproject.toml asks for, by hash, and name no place to get it from."""
+"""requirements/*.txt pin the dependencies of pyproject.toml by hash, and name no index."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.services.presentation.log_commands import Command, commands, folded_at_first
+from web.services.presentation.log_commands import Command, choose_folded_commands, parse_commands
 from web.store.logs import LogLine
 
 
@@ -32,14 +32,14 @@ BEGIN = ((0, "Execution created"), (1, "Preparing commit abc on image x"), (2, "
 def test_a_command_lasts_until_the_next_line_about_commands(
     more: tuple[tuple[int, str], ...], expected: list[tuple[int, int, int | None, float | None, int | None]]
 ) -> None:
-    assert shown(commands(status(*BEGIN, *more))) == expected
+    assert shown(parse_commands(status(*BEGIN, *more))) == expected
 
 
 def test_commands_that_succeeded_are_folded_but_for_the_last_and_the_one_asked_for() -> None:
     texts = [(10 * number, f"Command {number} of 4: true") for number in range(1, 4)]
     failed = (15, "Command 1 of 4 exited with 2: `true`")
-    assert folded_at_first(commands(status(texts[0], failed, *texts[1:]))) == {2}
-    found = commands(status(*texts, (40, "Command 4 of 4: false"), (49, "Command 4 of 4 exited with 1: `false`")))
-    assert folded_at_first(found) == {1, 2, 3}
-    assert folded_at_first(found, line=25) == {1, 3}
-    assert folded_at_first(found, line=20) == {1, 2, 3}  # its first line is shown anyway
+    assert choose_folded_commands(parse_commands(status(texts[0], failed, *texts[1:]))) == {2}
+    found = parse_commands(status(*texts, (40, "Command 4 of 4: false"), (49, "Command 4 of 4 exited with 1: `false`")))
+    assert choose_folded_commands(found) == {1, 2, 3}
+    assert choose_folded_commands(found, line=25) == {1, 3}
+    assert choose_folded_commands(found, line=20) == {1, 2, 3}  # its first line is shown anyway

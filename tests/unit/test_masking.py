@@ -1,4 +1,4 @@
-"""No secret in any form that programs print, however the bytes come."""
+"""Secrets are masked in every form that programs print, however the bytes arrive."""
 
 from __future__ import annotations
 

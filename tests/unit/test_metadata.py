@@ -1,4 +1,4 @@
-"""Which lines of stdout are metadata, and what their values become."""
+"""Which lines of stdout are metadata, and how their values are converted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_other_line_is_plain_log(line: bytes) -> None:
 def test_what_is_no_finite_number_is_kept_as_text_apart_from_the_numbers(text: str, kept: Any) -> None:
     values = metadata.parse(f'{{"a": {text}, "ok": 1}}'.encode())
     assert values == {"a": kept, "ok": 1}
-    assert metadata.as_number(values["a"]) is None
+    assert metadata.to_number(values["a"]) is None
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 2**63, 2**64, 2**70, 10**400])
@@ -119,7 +119,7 @@ def test_lines_are_found_by_their_place_in_the_batch() -> None:
      ([1], None), ({"a": 1}, None), (10**400, None), ("inf", None), ("", None)],
 )  # fmt: skip
 def test_numbers_and_numeric_text_can_be_charted_and_nothing_else(value: Any, number: float | None) -> None:
-    assert metadata.as_number(value) == number
+    assert metadata.to_number(value) == number
 
 
 ANYTHING = st.one_of(
@@ -145,7 +145,7 @@ def test_no_line_whatever_makes_it_fail_and_what_comes_out_can_be_shown_and_stor
     if values is not None:
         assert values
         assert orjson.loads(orjson.dumps(values)) == values
-        assert all(math.isfinite(number) for v in values.values() if (number := metadata.as_number(v)) is not None)
+        assert all(math.isfinite(number) for v in values.values() if (number := metadata.to_number(v)) is not None)
         json.dumps(values, allow_nan=False)
     found, count = metadata.find_metadata(line)
     parsed = map(metadata.parse, line.split(b"\n"))

@@ -1,4 +1,4 @@
-"""Packing values of a metadata key: nothing is changed by it."""
+"""Packing and unpacking values of a metadata key changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.store.metadata_chunks import EXTREMES, FULL, Point, columns, merge, pack, pack_extremes, reduce
+from web.store.metadata_chunks import EXTREMES, FULL, Point, merge, pack, pack_extremes, reduce, to_columns
 
 NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False)
 VALUES = st.one_of(NUMBERS, st.none(), st.booleans(), st.text(max_size=5), st.lists(st.integers(0, 9), max_size=3))
@@ -30,7 +30,7 @@ def series(kind: st.SearchStrategy[Any] = VALUES) -> st.SearchStrategy[list[Poin
 
 @given(series())
 def test_values_are_unpacked_as_they_were_packed(stored: list[Point]) -> None:
-    for chunk in pack(columns(stored)):
+    for chunk in pack(to_columns(stored)):
         assert repr(list(chunk.points())) == repr(stored)
         for first in (stored[0].seq, stored[-1].seq, stored[len(stored) // 2].seq + 1):
             assert repr(list(chunk.points(first, first + 2))) == repr([p for p in stored if first <= p.seq < first + 2])
@@ -46,7 +46,7 @@ def test_merged_chunks_have_the_values_of_all(parts: list[list[Point]]) -> None:
         behind = every[-1].seq if every else 0
         following = [point._replace(seq=point.seq + behind) for point in part]
         every += following
-        chunks += pack(columns(following))
+        chunks += pack(to_columns(following))
     if chunks:
         assert repr(list(merge(chunks).points())) == repr(every)
 
@@ -54,7 +54,7 @@ def test_merged_chunks_have_the_values_of_all(parts: list[list[Point]]) -> None:
 @given(series(NUMBERS | st.text(max_size=2)), st.integers(1, 9), st.integers(1, 9))
 def test_the_smallest_and_the_largest_of_each_stretch_are_kept(stored: list[Point], length: int, groups: int) -> None:
     numbers = [p for p in stored if type(p.value) is float or (type(p.value) is int and abs(p.value) <= 2**53)]
-    for chunk in pack(columns(stored)):
+    for chunk in pack(to_columns(stored)):
         stretches = list(chunk.extremes(length))
         for start, stretch in zip(range(0, len(numbers), length), stretches, strict=True):
             part = [p.value for p in numbers[start : start + length]]
@@ -73,9 +73,10 @@ def test_chunks_have_a_bounded_size() -> None:
     texts = [Point(i, i, "x" * (i % 5000)) for i in range(5000)]
     numbers = [Point(i, i, i / 2) for i in range(10_000)]
     for stored in (texts, numbers):
-        chunks = pack(columns(stored))
+        chunks = pack(to_columns(stored))
         assert [point for chunk in chunks for point in chunk.points()] == stored
         assert all(chunk.weight <= FULL for chunk in chunks)
     assert (
-        sum(len(part) for chunk in pack(columns(numbers)) for part in chunk if isinstance(part, bytes)) < 12.1 * 10_000
+        sum(len(part) for chunk in pack(to_columns(numbers)) for part in chunk if isinstance(part, bytes))
+        < 12.1 * 10_000
     )

@@ -1,10 +1,10 @@
-"""Names as git has them."""
+"""Names of git objects and refs."""
 
 from __future__ import annotations
 
 import pytest
 
-from core.model import short_ref
+from core.model import shorten_ref
 from core.names import is_sha
 
 
@@ -20,7 +20,7 @@ from core.names import is_sha
     ],
 )
 def test_a_refs_short_name_is_what_git_shows(ref: str, short: str) -> None:
-    assert short_ref(ref) == short
+    assert shorten_ref(ref) == short
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigError
-from runner.containers.mounts import HostMount, allowed, check
+from runner.containers.mounts import HostMount, check, filter_allowed
 
 
 class Machine:
@@ -27,7 +27,7 @@ class Machine:
         """What is made of one mount; `source` and `allow` are below this disk."""
         self.lines.clear()
         item = {"source": self.path(source), "destination": destination, "readonly": readonly}
-        made = allowed([item], [self.path(entry) for entry in allow], self.data, self.lines.append)
+        made = filter_allowed([item], [self.path(entry) for entry in allow], self.data, self.lines.append)
         assert len(self.lines) == 1
         return made[0] if made else None
 
@@ -110,12 +110,12 @@ def test_the_engines_socket_and_what_holds_it_are_never_mounted_whatever_the_con
     tmp_path: Path, path: str
 ) -> None:
     asked = [{"source": path, "destination": "/d", "readonly": True}]
-    assert allowed(asked, [path], tmp_path, lambda line: None) == []
+    assert filter_allowed(asked, [path], tmp_path, lambda line: None) == []
 
 
 def test_a_parent_of_the_data_directory_is_never_mounted(machine: Machine) -> None:
     assert (
-        allowed(
+        filter_allowed(
             [{"source": str(machine.top), "destination": "/d", "readonly": True}],
             [str(machine.top)],
             machine.data,
@@ -145,7 +145,7 @@ def test_links_that_stay_within_what_is_allowed_are_followed(machine: Machine) -
 def test_two_mounts_at_one_place_are_one(machine: Machine) -> None:
     source = machine.path("/shared")
     asked = [{"source": source, "destination": place, "readonly": True} for place in ("/d", "/d/", "/e")]
-    made = allowed(asked, [source], machine.data, machine.lines.append)
+    made = filter_allowed(asked, [source], machine.data, machine.lines.append)
     assert [mount.destination for mount in made] == ["/d", "/e"]
 
 

@@ -1,4 +1,4 @@
-"""What the runner makes of NVML's answers and failures, with the stand-in of tests/fakes."""
+"""How the runner handles answers and failures of NVML, with the stand-in of tests/fakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from instance import wait_for
 
 from core.errors import PushmillError
 from runner.containers import gpus
-from runner.containers.gpus import Gpu, Inventory, Watch, known, parse
+from runner.containers.gpus import Gpu, GpuWatch, Inventory, parse, read_inventory
 
 PROGRAM = [sys.executable, "-P", "-m", "runner.containers.nvml"]
 
@@ -88,12 +88,12 @@ def test_the_watch_takes_a_lost_device_out_and_puts_it_back(
 ) -> None:
     monkeypatch.setattr(gpus, "REFRESH_S", 0.0)
     write_nvml(nvml, device(0), device(1))
-    watch = Watch(tmp_path, lambda uuid: "")
-    assert watch.first().gpus == tuple(known(tmp_path))
-    assert len(known(tmp_path)) == 2
+    watch = GpuWatch(tmp_path, lambda uuid: "")
+    assert watch.first().gpus == tuple(read_inventory(tmp_path))
+    assert len(read_inventory(tmp_path)) == 2
     write_nvml(nvml, device(0), device(1, fault="GpuIsLost"))
     assert [gpu.uuid for gpu in watch.first().gpus] == [uuid_of(0)]
-    assert [gpu.uuid for gpu in known(tmp_path)] == [uuid_of(0)]
+    assert [gpu.uuid for gpu in read_inventory(tmp_path)] == [uuid_of(0)]
     write_nvml(nvml, device(0), device(1))
     assert len(watch.first().gpus) == 2
 
@@ -103,7 +103,7 @@ def test_a_driver_that_hangs_never_holds_the_watch_up(
 ) -> None:
     monkeypatch.setattr(gpus, "PATIENCE_S", 2.0)
     write_nvml(nvml, fault="hang")
-    watch = Watch(tmp_path, lambda uuid: "")
+    watch = GpuWatch(tmp_path, lambda uuid: "")
     polls = 0
 
     def given_up() -> bool:
@@ -123,10 +123,10 @@ def test_a_driver_that_hangs_never_holds_the_watch_up(
 
 def test_a_docker_that_gives_no_gpus_makes_a_runner_without_any_and_a_sentence(nvml: Path, tmp_path: Path) -> None:
     write_nvml(nvml, device(0))
-    found = Watch(tmp_path, lambda uuid: f"Docker gives no {uuid}").first()
+    found = GpuWatch(tmp_path, lambda uuid: f"Docker gives no {uuid}").first()
     assert found.gpus == ()
     assert found.problems == (f"Docker gives no {uuid_of(0)}",)
-    assert known(tmp_path) == []
+    assert read_inventory(tmp_path) == []
 
 
 def test_a_docker_that_cannot_be_asked_is_asked_again(
@@ -141,7 +141,7 @@ def test_a_docker_that_cannot_be_asked_is_asked_again(
             raise answer
         return ""
 
-    watch = Watch(tmp_path, offered)
+    watch = GpuWatch(tmp_path, offered)
     assert watch.first().problems == ("Docker is away",)
     assert len(watch.first().gpus) == 1
     assert len(watch.first().gpus) == 1

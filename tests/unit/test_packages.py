@@ -1,4 +1,4 @@
-"""Packages are read without extracting them, and whatever is not a plain file or link inside is refused by name."""
+"""Packages are read without extracting them; anything but plain files and links inside is refused by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from made_packages import member, package, pax, record, simple, tar
 
 from core.errors import InputTooLarge, InvalidInput
-from core.packages import EXPANSION, FREE, PackageLimits, entries
+from core.packages import EXPANSION, FREE, PackageLimits, iterate_entries
 
 LIMITS = PackageLimits(files=20, bytes=300 * 1024**2)
 END = bytes(1024)
@@ -22,7 +22,7 @@ def read(data: bytes, limits: PackageLimits = LIMITS) -> list[tuple[str, str, by
     """Path, mode and content of each entry."""
     return [
         (entry.path.decode(), entry.mode.decode(), b"".join(entry.content))
-        for entry in entries(io.BytesIO(data), len(data), limits)
+        for entry in iterate_entries(io.BytesIO(data), len(data), limits)
     ]
 
 
@@ -64,7 +64,7 @@ def test_large_files_are_streamed() -> None:
 
 def test_unread_contents_are_skipped() -> None:
     made = package(member("a", b"x" * 1_000_000), member("b", b"y" * 10))
-    assert [entry.path for entry in entries(io.BytesIO(made), len(made), LIMITS)] == [b"a", b"b"]
+    assert [entry.path for entry in iterate_entries(io.BytesIO(made), len(made), LIMITS)] == [b"a", b"b"]
 
 
 def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:

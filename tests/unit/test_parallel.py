@@ -1,4 +1,4 @@
-"""Parallel coordinates: where values lie, which are drawn, and that no value breaks them."""
+"""Parallel coordinates: the positions of values, which are drawn, and that no value breaks them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trial(number: float | None, place: int = 0, state: State = State.COMPLETE, *
 
 def drawn(*given: tuple[float | None, Mapping[str, Any]]) -> Parallel:
     tried = [trial(number, i, **parameters) for i, (number, parameters) in enumerate(given)]
-    found = parallel.parallel_coordinates(LOSS, tried, list(given[0][1]))
+    found = parallel.draw_chart(LOSS, tried, list(given[0][1]))
     assert found is not None
     return found
 
@@ -77,9 +77,9 @@ def test_the_best_are_drawn_and_the_rest_is_counted() -> None:
 
 
 def test_there_must_be_something_to_compare() -> None:
-    assert parallel.parallel_coordinates(LOSS, [trial(1.0, rate=1)], ["rate"]) is None
-    assert parallel.parallel_coordinates(LOSS, [trial(1.0, rate=1), trial(None, rate=2)], ["rate"]) is None
-    assert parallel.parallel_coordinates(LOSS, [trial(1.0, rate=1), trial(2.0, rate=1)], []) is None
+    assert parallel.draw_chart(LOSS, [trial(1.0, rate=1)], ["rate"]) is None
+    assert parallel.draw_chart(LOSS, [trial(1.0, rate=1), trial(None, rate=2)], ["rate"]) is None
+    assert parallel.draw_chart(LOSS, [trial(1.0, rate=1), trial(2.0, rate=1)], []) is None
 
 
 @pytest.mark.parametrize("value", [1.7e308, -1.7e308, 5e-324, 0, -1, 10**400, "", "\x00<b>", None, {"a": [1]}])
@@ -108,8 +108,8 @@ def test_the_names_of_many_axes_do_not_lie_on_each_other() -> None:
 
 
 def test_a_long_name_is_cut_to_what_an_axis_has_room_for() -> None:
-    assert parallel.short_text("learning_rate_of_the_second_head", 16) == "learning_rate_o…"
-    assert parallel.short_text("a\nb", 16) == "a\u2424b"
+    assert parallel.shorten_text("learning_rate_of_the_second_head", 16) == "learning_rate_o…"
+    assert parallel.shorten_text("a\nb", 16) == "a\u2424b"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_long_name_is_cut_to_what_an_axis_has_room_for() -> None:
 def test_the_curve_keeps_the_best_so_far_of_those_that_ended_well(goal: Objective, reached: list[float | None]) -> None:
     numbers = [(None, State.COMPLETE), (3, State.COMPLETE), (1, State.STOPPED), (0, State.ERROR), (9, State.COMPLETE)]
     tried = [trial(number, i, state) for i, (number, state) in enumerate(numbers)]
-    assert goals.best_so_far(goal, tried) == reached
+    assert goals.compute_best_so_far(goal, tried) == reached
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_the_curve_keeps_the_best_so_far_of_those_that_ended_well(goal: Objectiv
     [("val_loss", True), ("rmse", True), ("accuracy", False), ("error_score", False), ("anything", False)],
 )
 def test_a_keys_name_says_which_way_is_better(key: str, less: bool) -> None:
-    assert goals.objective_of_key(key).less is less
-    assert goals.objective_of_key(key).words == ("lowest" if less else "highest")
+    assert goals.make_objective(key).less is less
+    assert goals.make_objective(key).words == ("lowest" if less else "highest")

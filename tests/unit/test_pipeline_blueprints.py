@@ -1,4 +1,4 @@
-"""Pipelines as they are declared: what is read of them, what is refused with which sentence, and in what order they stand."""
+"""Declared pipelines: how they are read, which are refused with which message, and the order of nodes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from web.config.pipelines.blueprint import (
     STEPS_CHARS,
     THENS,
     WHENS,
+    list_pipeline_names,
     load_pipeline,
-    pipeline_names,
 )
-from web.config.pipelines.graph import layers
+from web.config.pipelines.graph import compute_layers
 from web.config.pipelines.model import Node, NodeAction, OnError, PipelineBlueprint
 from web.config.pipelines.override import MERGED
 from web.config.pipelines.plan import plan
-from web.config.pipelines.values import Values, matcher, one_or_all
+from web.config.pipelines.values import NodeValues, make_matcher, merge_values
 from web.config.steps.parse import parse
 from web.config.steps.resolve import resolve
 
@@ -93,9 +93,9 @@ def test_an_old_word_for_a_pipeline_is_read_too_and_of_several_with_one_name_the
     items = [{key: {"name": name, "nodes": [node(first)], "edges": []}}
              for key, name, first in (("blueprint", "old", "a"), ("pipeline", "p", "b"), ("blueprint", "p", "c"))]  # fmt: skip
     stored = parse(json.dumps([*STEPS, *items]).encode()).config
-    assert pipeline_names(stored) == ("old", "p")
+    assert list_pipeline_names(stored) == ("old", "p")
     assert [node.name for node in load_pipeline(stored, "p").nodes] == ["c"]
-    assert pipeline_names(None) == ()
+    assert list_pipeline_names(None) == ()
     with pytest.raises(NotFound, match='there is no pipeline "q"; there are: old, p'):
         load_pipeline(stored, "q")
 
@@ -308,20 +308,20 @@ def test_a_plan_keeps_what_it_needs_and_nothing_else() -> None:
     ],
 )
 def test_a_pattern_means_paths_and_without_a_slash_names(pattern: str, meant: list[str], not_meant: list[str]) -> None:
-    matches = matcher(pattern)
+    matches = make_matcher(pattern)
     assert [name for name in meant + not_meant if matches(name)] == meant
 
 
 def test_a_pattern_takes_no_long_time() -> None:
-    assert not matcher("*a" * 250)("a" * 100 + "b" * 4000)
+    assert not make_matcher("*a" * 250)("a" * 100 + "b" * 4000)
 
 
 def test_one_value_that_all_share_is_that_value() -> None:
-    assert one_or_all([]) is None
-    assert one_or_all([None, None]) is None
-    assert one_or_all([0.5, None, 0.5]) == 0.5
-    assert one_or_all([1, 2, 1]) == [1, 2]
-    assert one_or_all([[1], [1]]) == [1]
+    assert merge_values([]) is None
+    assert merge_values([None, None]) is None
+    assert merge_values([0.5, None, 0.5]) == 0.5
+    assert merge_values([1, 2, 1]) == [1, 2]
+    assert merge_values([[1], [1]]) == [1]
 
 
 def test_a_list_of_lists_is_tried_list_by_list_by_a_task_with_a_multiple_parameter() -> None:
@@ -334,7 +334,7 @@ def test_a_list_of_lists_is_tried_list_by_list_by_a_task_with_a_multiple_paramet
         (["a", "b"], {}, {"tags": ["a", "b"]}),
         ([], {}, {"tags": []}),
     ):
-        values = Values()
+        values = NodeValues()
         values.add_value(blueprint.node("t"), blueprint.edges[0], value)
         assert (values.variants, values.parameters) == (variants, parameters)
 
@@ -352,13 +352,13 @@ def blueprint_of(arrows: set[tuple[str, str]]) -> Any:
 @given(ARROWS)
 @settings(max_examples=200)
 def test_a_graph_has_layers_or_a_circle_that_is_really_there(arrows: set[tuple[str, str]]) -> None:
-    circle = graph.cycle(NAMES, arrows)
+    circle = graph.find_cycle(NAMES, arrows)
     assert all(pair in arrows for pair in zip(circle, (*circle[1:], *circle[:1]), strict=True))
     if circle:
         with pytest.raises(InvalidInput, match=r"leads from a node to itself|its edges form a cycle"):
             load_pipeline(blueprint_of(arrows), "p")
         return
-    found = layers(load_pipeline(blueprint_of(arrows), "p"))
+    found = compute_layers(load_pipeline(blueprint_of(arrows), "p"))
     depth = {name: at for at, names in enumerate(found) for name in names}
     assert sorted(depth) == NAMES
     assert all(depth[source] < depth[target] for source, target in arrows)
@@ -410,7 +410,7 @@ def test_whatever_is_written_can_be_planned_or_is_refused(nodes: Any, edges: Any
         found = plan(stored, "p")
     except (NotFound, InvalidInput):
         return
-    assert sum(map(len, layers(found.blueprint))) == len(nodes)
+    assert sum(map(len, compute_layers(found.blueprint))) == len(nodes)
     assert load_pipeline(json.loads(json.dumps(found.config)), "p") == found.blueprint
 
 
@@ -425,7 +425,7 @@ def test_the_page_about_pipelines_has_an_example_that_runs_and_every_word() -> N
     example = page.split("```yaml\n")[1].split("```")[0]
     found = parse(example.encode())
     assert found.problems == ()
-    assert layers(plan(found.config, "full").blueprint) == (("preprocess",), ("train",), ("evaluate",))
+    assert compute_layers(plan(found.config, "full").blueprint) == (("preprocess",), ("train",), ("evaluate",))
     for word in (*OnError, *WHENS, *THENS, *MERGED):
         assert f"`{word}`" in page
     for number in (MAX_NODES, MAX_EDGES, STEPS_CHARS, NAME_CHARS):

@@ -82,8 +82,8 @@ def test_a_leftover_is_ended_but_not_a_stranger_with_its_number(tmp_path: Path) 
     await_(lambda: (tmp_path / "it.pid").exists() and (tmp_path / "it.pid").read_text())  # it writes the file itself
     (tmp_path / "it.pid").write_text(f"{pid} 1")
     child_process.end_leftover(tmp_path / "it.pid")
-    assert child_process.running(pid)
-    (tmp_path / "it.pid").write_text(f"{pid} {child_process.begin_time(pid)}")
+    assert child_process.is_running(pid)
+    (tmp_path / "it.pid").write_text(f"{pid} {child_process.read_begin_time(pid)}")
     child_process.end_leftover(tmp_path / "it.pid")
     await_(lambda: it.exit_code() == -signal.SIGTERM)
     for nonsense in ("", "x y", "1", f"{2**40} 5"):

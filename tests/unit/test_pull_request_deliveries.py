@@ -1,4 +1,4 @@
-"""What each forge's pull requests become."""
+"""The events in each forge's deliveries about pull requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example of the first start: what it promises without a server."""
+"""The example of the first start, without a server."""
 
 from __future__ import annotations
 

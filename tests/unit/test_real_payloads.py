@@ -1,4 +1,4 @@
-"""What forges really sent, as other projects keep it for their tests, becomes what a person read in it."""
+"""Webhooks that forges really sent are parsed as a person reads them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from runner.containers import registries
     ],
 )
 def test_the_registry_is_the_part_of_a_name_that_docker_takes_for_one(image: str, registry: str) -> None:
-    assert registries.registry_of(image) == registry
+    assert registries.parse_registry(image) == registry
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ def test_a_registry_can_be_allowed(entry: str) -> None:
     ],
 )
 def test_a_failed_pull_is_explained_in_our_words(answer: str, text: str) -> None:
-    explanation = registries.explanation(answer)
+    explanation = registries.explain_failure(answer)
     assert text in explanation
     assert "hunter2" not in explanation

@@ -1,4 +1,4 @@
-"""Patterns: what they match, against an oracle that tries every way, and never for long."""
+"""Patterns: what they match, compared with an oracle that tries every way, and in bounded time."""
 
 from __future__ import annotations
 

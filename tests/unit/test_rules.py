@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.model import EventKind, PushEvent
 from web.config.steps.parse import parse
 from web.services.triggers import rules
-from web.services.triggers.rules import Changes, Facts, Rule
+from web.services.triggers.rules import ChangedPaths, Facts, Rule
 
 YAML = b"""
 - step: {name: a, image: i, command: c}
@@ -75,16 +75,16 @@ def test_trailers_are_read_in_the_last_paragraph_only(config: Any, message: str,
 
 @pytest.mark.parametrize("message", ["[skip ci]", "x [CI skip] y", "[No CI]", "a\n\n[skip-ci]", "[pushmill skip]"])
 def test_skip_marks_are_found_in_any_case(message: str) -> None:
-    assert "commit message" in (rules.skip_reason(event(), message) or "")
+    assert "commit message" in (rules.find_skip_reason(event(), message) or "")
 
 
 @pytest.mark.parametrize("message", ["skip ci", "[skip]", "[skip cix]", "[ski pci]", ""])
 def test_other_brackets_skip_nothing(message: str) -> None:
-    assert rules.skip_reason(event("ci.skipped"), message) is None
+    assert rules.find_skip_reason(event("ci.skipped"), message) is None
 
 
 def test_the_skip_option_is_the_reason() -> None:
-    assert rules.skip_reason(event("ci.skip"), "[skip ci]") == "-o ci.skip"
+    assert rules.find_skip_reason(event("ci.skip"), "[skip ci]") == "-o ci.skip"
 
 
 def test_long_hostile_messages_are_read_in_no_time(config: Any) -> None:
@@ -94,7 +94,7 @@ def test_long_hostile_messages_are_read_in_no_time(config: Any) -> None:
         "pushmill-step:" + " " * 60_000 + "x\n\n",
         "x\n\n" + "\n \n" * 20_000,
     ):
-        rules.skip_reason(event(), hostile)
+        rules.find_skip_reason(event(), hostile)
         rules.choose(config, event(), hostile)
 
 
@@ -102,9 +102,9 @@ def test_long_hostile_messages_are_read_in_no_time(config: Any) -> None:
 @pytest.mark.parametrize("ref", ["refs/heads/main", "refs/tags/v1", "refs/pull/3/head"])
 def test_skip_marks_count_for_whatever_a_person_did_and_not_for_a_schedule(kind: EventKind, ref: str) -> None:
     made = PushEvent(kind=kind, ref=ref, before="0" * 40, after="a" * 40)
-    assert rules.skip_reason(made, "x [skip ci]") == "[skip ci] in the commit message"
+    assert rules.find_skip_reason(made, "x [skip ci]") == "[skip ci] in the commit message"
     planned = PushEvent(kind=EventKind.SCHEDULE, ref=ref, before="a" * 40, after="a" * 40, options=("ci.skip",))
-    assert rules.skip_reason(planned, "x [skip ci]") is None
+    assert rules.find_skip_reason(planned, "x [skip ci]") is None
 
 
 MAYBE = st.none() | st.integers(-9, 9)
@@ -161,9 +161,9 @@ def test_a_tag_reads_no_trailers_and_a_schedule_neither() -> None:
 def test_changed_paths_are_asked_for_only_by_a_rule_that_needs_them_and_count_when_they_cannot_be_told() -> None:
     asked: list[int] = []
 
-    def changes() -> Changes:
+    def changes() -> ChangedPaths:
         asked.append(1)
-        return Changes(why="there are too many")
+        return ChangedPaths(why="there are too many")
 
     listed = [Rule(name="a", branches=("x",), paths=("src/**",)), Rule(name="b")]
     rules.choose(EPOCHS, event(), "", rules=listed, facts=Facts(changes=changes))

@@ -1,4 +1,4 @@
-"""Rules and wishes that are about tasks and pipelines, beside steps of the same names."""
+"""Rules and directives about tasks and pipelines, beside steps of the same names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.model import EventKind, PushEvent, Target, TargetKind
 from web.config.steps.parse import parse
 from web.services.triggers import rules
-from web.services.triggers.record import count_text
+from web.services.triggers.record import format_run_counts
 from web.services.triggers.rules import Choice, Facts, Rule, globs
 from web.services.triggers.rules.choice import MAX_TARGETS
 
@@ -102,7 +102,7 @@ def test_steps_are_launched_before_tasks_and_those_before_pipelines_whatever_the
         Rule(name="first", steps=("!train",), pipelines=("search",)),
     )
     assert labels(choice) == ["prepare", "task train", "pipeline train", "pipeline search"]
-    assert [chosen.rule and chosen.rule.name for chosen in choice.run] == ["first", "last", "last", "first"]
+    assert [chosen.rule.name for chosen in choice.run] == ["first", "last", "last", "first"]
 
 
 def test_what_is_not_there_and_what_cannot_run_is_skipped_with_the_reason(config: Any) -> None:
@@ -142,8 +142,8 @@ def test_what_is_named_gets_where_and_how_from_the_rule_that_chooses_the_same_ki
     ]
     wished = event("pushmill.task=train", "pushmill.pipeline=train")
     task, pipeline = rules.choose(config, wished, "", rules=listed).run
-    assert (task.priority, task.environment, task.cancels_older) == (2, "gpu", False)
-    assert (pipeline.rule, pipeline.priority, pipeline.environment) == (None, 0, "")
+    assert (task.rule.priority, task.environment, task.rule.cancel_older) == (2, "gpu", False)
+    assert (pipeline.rule, pipeline.rule.priority, pipeline.environment) == (rules.NO_RULE, 0, "")
 
 
 def test_a_value_of_a_rule_goes_to_the_step_of_a_task_and_to_what_a_pipeline_declares(config: Any) -> None:
@@ -258,7 +258,7 @@ def test_nothing_is_chosen_twice_and_each_by_the_first_rule_that_includes_it(
             for rule in listed
             if globs.includes(rule.patterns[chosen.target.kind], chosen.target.name, parts=False)
         ]
-        assert chosen.rule is next(iter(including), None)
+        assert chosen.rule is next(iter(including), rules.NO_RULE)
         assert wished or including
 
 
@@ -282,4 +282,4 @@ def test_a_tag_and_a_schedule_have_no_trailers_for_tasks_either(config: Any) -> 
     ],
 )
 def test_what_was_launched_is_counted_in_words(kinds: list[TargetKind], said: str) -> None:
-    assert count_text(Target(kind=kind, name="x") for kind in kinds) == said
+    assert format_run_counts(kinds) == said

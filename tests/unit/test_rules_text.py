@@ -1,4 +1,4 @@
-"""The text of rules: what is taken, and what the errors name."""
+"""The text of rules: what is valid, and what error messages name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput
 from web.services.triggers.rules import DEFAULT, Rule, parse
-from web.services.triggers.rules.cron import following, latest
+from web.services.triggers.rules.cron import compute_latest_time, compute_next_time
 
 WHOLE = """
 [[rule]]
@@ -146,4 +146,4 @@ def at(text: str) -> datetime:
     ],
 )
 def test_a_schedule_has_a_last_and_a_next_time(cron: str, zone: str, now: str, last: str, coming: str) -> None:
-    assert (latest(cron, zone, at(now)), following(cron, zone, at(now))) == (at(last), at(coming))
+    assert (compute_latest_time(cron, zone, at(now)), compute_next_time(cron, zone, at(now))) == (at(last), at(coming))

@@ -1,4 +1,4 @@
-"""The form of a run: fields made from valohai.yaml, what was submitted as values of a launch, and as commands to copy."""
+"""The form of a run: fields made from valohai.yaml, submitted values as a launch, and commands to copy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from core.errors import Problem
 from core.model import Target, TargetKind
 from web.config.forms import commands
-from web.config.forms.fields import Control, by_category
-from web.config.forms.run_form import Places, RunForm, launched_items, read_form, run_form
-from web.config.forms.search_fields import searched_items
+from web.config.forms.fields import Control, group_by_category
+from web.config.forms.run_form import Places, RunForm, build_launched_items, make_run_form, read_form
+from web.config.forms.search_fields import apply_search
 from web.config.overrides import Overrides
 from web.config.steps.parse import parse
 from web.config.tasks.plan import plan as plan_task
@@ -74,7 +74,7 @@ STEP, TASK, PIPELINE = (
 def form(target: Target = STEP, **texts: str | list[str]) -> RunForm:
     """The form with these texts; `parameter_x` is the field `parameter:x`."""
     keys = {key.replace("_", ":", 1) if key.split("_")[0] in KINDS else key: value for key, value in texts.items()}
-    return run_form(CONFIG, target, PLACES).filled(
+    return make_run_form(CONFIG, target, PLACES).filled(
         {key: [value] if isinstance(value, str) else value for key, value in keys.items()}
     )
 
@@ -94,7 +94,7 @@ def test_a_form_that_nobody_touched_changes_nothing() -> None:
         again = untouched.filled({key: list(field.values) or [""] for key, field in untouched.fields.items()})
         assert [field.key for field in again.fields.values() if field.changed] == []
         assert read_form(again) == (Overrides(), [])
-        assert launched_items(CONFIG, again) is None
+        assert build_launched_items(CONFIG, again) is None
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_each_type_of_parameter_has_its_control(name: str, control: Control, val
 
 
 def test_parameters_are_grouped_by_category_and_described() -> None:
-    groups = by_category(form().parameters)
+    groups = group_by_category(form().parameters)
     assert [(category, len(fields)) for category, fields in groups] == [("", 7), ("Training", 2)]
     assert form().fields["parameter:epochs"].description == "How many"
     assert form().fields["input:images"].description == "Pictures"
@@ -202,7 +202,7 @@ def test_problems_of_the_launch_find_their_fields() -> None:
 def test_an_emptied_optional_parameter_has_no_value() -> None:
     emptied = form(parameter_note="")
     assert read_form(emptied) == (Overrides(), [])
-    (item,) = launched_items(CONFIG, emptied) or []
+    (item,) = build_launched_items(CONFIG, emptied) or []
     (note,) = [one for one in item["step"]["parameters"] if one["name"] == "note"]
     assert "default" not in note
 
@@ -212,7 +212,7 @@ def test_the_search_of_a_task_can_be_changed() -> None:
         TASK, style_rate="linear", **{"rule:start:rate": "0", "rule:end:rate": "1", "rule:step:rate": "0.25"},
         items_epochs="30\n40\n50", type="random_search", **{"execution-count": "7"},
     )  # fmt: skip
-    items = launched_items(CONFIG, filled)
+    items = build_launched_items(CONFIG, filled)
     found = plan_task(items, "search", parameters=read_form(filled)[0].parameters)
     assert found.count == 7
     assert {variant.name: dict(variant.rules) for variant in found.blueprint.variants} == {
@@ -223,13 +223,13 @@ def test_the_search_of_a_task_can_be_changed() -> None:
 def test_one_value_in_a_task_is_not_varied_and_other_styles_ignore_it() -> None:
     filled = form(TASK, style_epochs="single", parameter_epochs="77", parameter_rate="5")
     assert read_form(filled)[0].parameters == {"epochs": 77}
-    found = plan_task(launched_items(CONFIG, filled), "search", parameters={"epochs": 77})
+    found = plan_task(build_launched_items(CONFIG, filled), "search", parameters={"epochs": 77})
     assert (found.count, found.first.parameters["epochs"]) == (3, 77)
 
 
 def test_an_empty_list_is_no_value() -> None:
     fields = form(TASK, items_epochs="").fields
-    assert searched_items(CONFIG[1]["task"], fields)["parameters"][0]["rules"] == {"items": []}
+    assert apply_search(CONFIG[1]["task"], fields)["parameters"][0]["rules"] == {"items": []}
 
 
 def test_parameters_of_a_pipeline_have_the_types_of_its_steps() -> None:
@@ -242,8 +242,8 @@ def test_parameters_of_a_pipeline_have_the_types_of_its_steps() -> None:
     assert read(PIPELINE, parameter_rate="0.1").parameters == {"rate": 0.1}
 
 
-def launch(target: Target, overrides: Overrides, commit: str = "c" * 40) -> commands.Launch:
-    return commands.Launch(target=target, project_uuid="p-1", commit=commit, overrides=overrides)
+def launch(target: Target, overrides: Overrides, commit: str = "c" * 40) -> commands.FormLaunch:
+    return commands.FormLaunch(target=target, project_uuid="p-1", commit=commit, overrides=overrides)
 
 
 GIVEN = Overrides(
@@ -254,7 +254,7 @@ GIVEN = Overrides(
 
 
 def test_the_command_line_of_vh_has_every_value() -> None:
-    words = shlex.split(commands.vh_command(launch(STEP, GIVEN), []).replace("\\\n", ""))
+    words = shlex.split(commands.format_vh_command(launch(STEP, GIVEN), []).replace("\\\n", ""))
     assert words == [
         "vh", "execution", "run", f"--commit={'c' * 40}", "--environment=rtx", "--title=T", "--tag=a", "--priority=1",
         "--image=python:3.13", "--var=A=it's", "--time-limit=60", "train model", "--max-steps=5", "--layers=3",
@@ -263,13 +263,15 @@ def test_the_command_line_of_vh_has_every_value() -> None:
 
 
 def test_what_vh_cannot_give_is_said() -> None:
-    line = commands.vh_command(launch(STEP, Overrides(command=["x"], inputs={"images": ()})), ["the search"])
+    line = commands.format_vh_command(launch(STEP, Overrides(command=["x"], inputs={"images": ()})), ["the search"])
     assert line.endswith("\n# vh cannot give: the search, the command, no files for images")
-    assert "--adhoc" in commands.vh_command(launch(STEP, Overrides(), "~abc"), [])
+    assert "--adhoc" in commands.format_vh_command(launch(STEP, Overrides(), "~abc"), [])
 
 
 def test_the_call_with_curl_has_every_value() -> None:
-    words = shlex.split(commands.curl_command(launch(STEP, GIVEN), "http://host", {"step": "it's"}).replace("\\\n", ""))
+    words = shlex.split(
+        commands.format_curl_command(launch(STEP, GIVEN), "http://host", {"step": "it's"}).replace("\\\n", "")
+    )
     assert words[:2] == ["curl", "http://host/api/v0/executions/"]
     assert json.loads(words[-1]) == {
         "project": "p-1", "commit": "c" * 40, "step": "it's", "parameters": {"max_steps": 5, "layers": [3, 4],
@@ -279,7 +281,9 @@ def test_the_call_with_curl_has_every_value() -> None:
 
 
 def test_the_body_of_a_task_has_its_search() -> None:
-    body = commands.task_body(searched_items(CONFIG[1]["task"], form(TASK).fields), Overrides(parameters={"kind": "b"}))
+    body = commands.build_task_body(
+        apply_search(CONFIG[1]["task"], form(TASK).fields), Overrides(parameters={"kind": "b"})
+    )
     assert body == {
         "step": "train model", "type": "grid_search", "on_child_error": "continue_and_error",
         "parameters": {

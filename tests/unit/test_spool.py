@@ -37,6 +37,15 @@ def append(directory: Path, data: bytes) -> None:
         file.write(data)
 
 
+def test_a_spool_is_made_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        spool.make(tmp_path / "spool", "true\n", {"commands": -1})  # like a kill: it ends in the middle
+    assert not (tmp_path / "spool").exists()
+    spool.make(tmp_path / "spool", "true\n", {})
+    assert {path.name for path in (tmp_path / "spool").iterdir()} >= set(spool.MOUNTED)
+    assert [path.name for path in tmp_path.iterdir()] == ["spool"]
+
+
 def test_the_container_may_write_and_the_directory_stays_ours(directory: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
     assert modes.pop("status") == modes.pop("seen") == 0o600

@@ -1,4 +1,4 @@
-"""The stages of an execution: their order, their lengths, and which is not over."""
+"""The stages of an execution: their order, their lengths, and the unfinished one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from core import clock
 from core.model import Execution
 from core.states import State
-from web.services.presentation.stages import Stage, stages
+from web.services.presentation.stages import Stage, list_stages
 
 CREATED = clock.parse("2026-11-30T10:00:00.000000Z")
 
 
 def at(seconds: float) -> str:
-    return clock.text(CREATED + timedelta(seconds=seconds))
+    return clock.format_moment(CREATED + timedelta(seconds=seconds))
 
 
 def execution(state: State, **columns: Any) -> Execution:
@@ -47,9 +47,9 @@ PREPARED = {"pull": 5, "checkout": 0.5, "inputs": 2, "run_at": at(16)}
     (execution(State.COMPLETE, started_at=at(10), ended_at=at(60)), [("waiting", 0, 10, False), ("run", 10, 50, False)]),
 ])  # fmt: skip
 def test_the_stages_follow_each_other(run: Execution, expected: list[tuple[str, float, float, bool]]) -> None:
-    assert shown(stages(run, NOW)) == expected
+    assert shown(list_stages(run, NOW)) == expected
 
 
 def test_a_preparation_is_never_longer_than_the_time_until_the_container() -> None:
     run = execution(State.STARTED, started_at=at(10), stages={**PREPARED, "pull": 600})
-    assert ("pull", 10, 6, False) in shown(stages(run, NOW))
+    assert ("pull", 10, 6, False) in shown(list_stages(run, NOW))

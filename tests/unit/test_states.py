@@ -1,4 +1,4 @@
-"""Whatever happens to executions, in whatever order: they only move as the table allows, and what ended stays ended."""
+"""Whatever happens to executions in whatever order, states follow the table of transitions, and final ones stay."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from core.model import Execution, Runner
 from core.states import FINAL, UNFINISHED, FailureReason, State
 from core.transitions import TRANSITIONS, check_transition
 from core.wire import STREAMS, FinalReport, LogBatch
-from web.services import setup
+from web.services import setup, vault
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import dispatch, hand_over_again
 from web.services.scheduling.queues import Queues
@@ -42,7 +43,6 @@ from web.store.db import Database, connect, execute, transaction
 SLOTS = {"one": 2, "two": 1}
 DEVICES = {"one": 1, "two": 2}
 QUOTA = 4  # of the project
-SILENCE_S = 2 * 3600.0
 MANY = 6  # executions at most
 
 
@@ -73,7 +73,7 @@ def make_template(folder: Path) -> Config:
     setup.prepare(config)
     db = connect(config.database)
     with transaction(db):
-        admin = users.by_name(db, "admin")
+        admin = users.find_by_name(db, "admin")
         assert admin is not None
         project = projects.add(db, "demo", admin.id)
         repository = projects.add_repository(db, project.id, forge=projects.HOSTED, url=None, secret=b"")
@@ -127,8 +127,9 @@ class Executions(RuleBasedStateMachine):
         super().__init__()
         self.data = Path(tempfile.mkdtemp())
         shutil.copytree(self.folder, self.data, dirs_exist_ok=True)
-        self.logs_dir, self.config = self.data / "logs", Config(data=self.data)
-        self.db: Database = connect(self.data / "pushmill.db")
+        config = Config(data=self.data)
+        self.db: Database = connect(config.database)
+        self.context = Context(db=self.db, config=config, vault=vault.load(self.data / "secret.key"))
         self.queues = Queues(Redis.from_url("redis://127.0.0.1:1/0"))
         self.uuids: list[str] = []
         self.before: dict[str, Execution] = {}
@@ -160,7 +161,7 @@ class Executions(RuleBasedStateMachine):
 
     @rule()
     def dispatch(self) -> None:
-        dispatch(self.db, self.config, self.queues)
+        dispatch(self.context, self.queues)
 
     @rule(late=st.booleans())
     def hand_over_again(self, late: bool) -> None:
@@ -184,7 +185,7 @@ class Executions(RuleBasedStateMachine):
         )  # fmt: skip
         allowed = held if resume else placed
         try:
-            lifecycle.claim(self.db, self.logs_dir, runner, execution.uuid, attempt, resume=resume)
+            lifecycle.claim(self.context, runner, execution.uuid, attempt, resume=resume)
         except Conflict:
             assert not allowed
         else:
@@ -194,13 +195,13 @@ class Executions(RuleBasedStateMachine):
     def claim_what_is_placed(self, which: int) -> None:
         execution, attempt, runner = self._aim(which, 0, "holder")
         if execution.state is State.QUEUED and execution.runner_id is not None:
-            lifecycle.claim(self.db, self.logs_dir, runner, execution.uuid, attempt, resume=False)
+            lifecycle.claim(self.context, runner, execution.uuid, attempt, resume=False)
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT)
     def start_container(self, who: str, which: int, beside: int) -> None:
         execution, attempt, runner = self._aim(which, beside, who)
         with self._refused_unless_held(runner, execution, attempt):
-            lifecycle.container_started(
+            lifecycle.record_container(
                 self.db, runner, execution.uuid, attempt, lifecycle.StartedContainer(id="container", image_digest=None)
             )
 
@@ -215,7 +216,7 @@ class Executions(RuleBasedStateMachine):
         execution, attempt, runner = self._aim(which, beside, who)
         batch = LogBatch(attempt=attempt, stream=stream, start=start, end=start + 2, first_us=0, last_us=0)
         with self._refused_unless_held(runner, execution, attempt):
-            lifecycle.append_log(self.db, self.config, runner, execution.uuid, batch, b"x\n")
+            lifecycle.append_log(self.context, runner, execution.uuid, batch, b"x\n")
 
     @rule(who=WHO, which=WHICH, beside=ATTEMPT, report=REPORT, start=st.integers(0, 6))
     def finish(
@@ -229,7 +230,7 @@ class Executions(RuleBasedStateMachine):
             execution.runner_id, execution.attempt
         ) == (runner.id, attempt)  # fmt: skip
         try:
-            lifecycle.finish(self.db, self.config, runner, execution.uuid, message)
+            lifecycle.finish(self.context, runner, execution.uuid, message)
         except Conflict:
             assert not again
             assert not self._holds(runner, execution, attempt)
@@ -239,7 +240,7 @@ class Executions(RuleBasedStateMachine):
     @rule(which=WHICH)
     def stop(self, which: int) -> None:
         execution = self._execution(which)
-        found = lifecycle.request_stop(self.db, self.logs_dir, execution.uuid, "admin")
+        found = lifecycle.request_stop(self.context, execution.uuid, "admin")
         assert found.state in FINAL or found.status == "stopping"
 
     @rule(which=WHICH, late_s=LATE_S, swept=st.booleans())
@@ -253,18 +254,18 @@ class Executions(RuleBasedStateMachine):
 
     @rule()
     def recover(self) -> None:
-        lifecycle.recover(self.db, self.logs_dir, SILENCE_S)
-        for execution in executions.in_states(self.db, State.STARTED):
+        lifecycle.recover(self.context)
+        for execution in executions.list_in_states(self.db, State.STARTED):
             lasts = (execution.lease_expires_at or "") > clock.now()
             assert lasts or execution.container_id is not None
 
     @rule(who=st.sampled_from(sorted(SLOTS)), knows=st.sets(st.integers(0, MANY - 1)))
     def come_back_with(self, who: str, knows: set[int]) -> None:
-        runner = runners.by_name(self.db, who)
+        runner = runners.find_by_name(self.db, who)
         assert runner is not None
         present = {self._execution(which).uuid for which in knows}
-        lifecycle.reconcile_runner(self.db, self.logs_dir, runner, present)
-        for execution in executions.started_on(self.db, runner.id):
+        lifecycle.reconcile_runner(self.context, runner, present)
+        for execution in executions.list_started_on(self.db, runner.id):
             assert execution.uuid in present or (execution.lease_expires_at or "") > clock.now()
 
     @rule(which=WHICH, luck=st.integers(0, 4))
@@ -272,13 +273,13 @@ class Executions(RuleBasedStateMachine):
         execution = self._execution(which)
         if luck == 0 and execution.state in UNFINISHED:
             with transaction(self.db):
-                lifecycle.fail(self.db, self.logs_dir, execution, FailureReason.INTERNAL, "our fault")
+                lifecycle.fail(self.context, execution, FailureReason.INTERNAL, "our fault")
 
     @invariant()
     def history_is_a_chain_of_legal_moves_that_ends_in_the_present(self) -> None:
         for uuid in self.uuids:
-            execution = executions.by_uuid(self.db, uuid)
-            changes = executions.state_changes(self.db, execution.id)
+            execution = executions.get_by_uuid(self.db, uuid)
+            changes = executions.list_state_changes(self.db, execution.id)
             assert (changes[0].from_state, changes[0].to_state) == (None, State.CREATED)
             for earlier, later in pairwise(changes):
                 assert later.from_state is earlier.to_state
@@ -288,7 +289,7 @@ class Executions(RuleBasedStateMachine):
     @invariant()
     def ends_are_kept_and_numbers_only_grow(self) -> None:
         for uuid in self.uuids:
-            now, before = executions.by_uuid(self.db, uuid), self.before.get(uuid)
+            now, before = executions.get_by_uuid(self.db, uuid), self.before.get(uuid)
             if before is not None and before.state in FINAL:
                 assert now == before
             if before is not None:
@@ -299,7 +300,7 @@ class Executions(RuleBasedStateMachine):
 
     @invariant()
     def every_row_is_one_that_its_state_allows(self) -> None:
-        for execution in (executions.by_uuid(self.db, uuid) for uuid in self.uuids):
+        for execution in (executions.get_by_uuid(self.db, uuid) for uuid in self.uuids):
             final = execution.state in FINAL
             assert (execution.ended_at is not None) == final
             assert (execution.failure_reason is not None) == (execution.state is State.ERROR)
@@ -314,18 +315,18 @@ class Executions(RuleBasedStateMachine):
 
     @invariant()
     def no_runner_has_more_than_its_slots_and_devices(self) -> None:
-        load = runners.load(self.db)
-        for runner in runners.listing(self.db):
+        load = runners.map_load(self.db)
+        for runner in runners.list_runners(self.db):
             taken = load.get(runner.id, runners.NO_LOAD)
             assert taken.slots <= runner.slots
             assert taken.devices <= DEVICES.get(runner.name, 0)
 
     @invariant()
     def no_more_are_queued_or_started_than_the_quota_allows(self) -> None:
-        assert len(executions.in_states(self.db, State.QUEUED, State.STARTED)) <= QUOTA
+        assert len(executions.list_in_states(self.db, State.QUEUED, State.STARTED)) <= QUOTA
 
     def _execution(self, which: int) -> Execution:
-        return executions.by_uuid(self.db, self.uuids[which % len(self.uuids)])
+        return executions.get_by_uuid(self.db, self.uuids[which % len(self.uuids)])
 
     def _aim(self, which: int, beside: int, who: str) -> tuple[Execution, int, Runner]:
         """Who reports for what, on which attempt."""
@@ -334,7 +335,7 @@ class Executions(RuleBasedStateMachine):
 
     def _runner(self, who: str, execution: Execution) -> Runner:
         """The runner of that name; `holder` is the one that the execution was placed on."""
-        found = runners.by_name(self.db, "one" if who == "holder" else who)
+        found = runners.find_by_name(self.db, "one" if who == "holder" else who)
         if who == "holder" and execution.runner_id is not None:
             found = runners.get(self.db, execution.runner_id)
         assert found is not None
@@ -348,7 +349,7 @@ class Executions(RuleBasedStateMachine):
 
 
 def in_seconds(seconds: float) -> str:
-    return clock.text(datetime.now(UTC) + timedelta(seconds=seconds))
+    return clock.format_moment(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
 def test_any_order_of_events_keeps_the_promises(template: Path) -> None:

@@ -1,4 +1,4 @@
-"""How our states look on a forge, under which names, and in which words."""
+"""Names, states and descriptions of statuses on forges."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.model import Execution, Target, TargetKind
 from core.states import FINAL, FailureReason, State
 from core.transitions import GROUP_TRANSITIONS
 from hooks import statuses
-from hooks.apis.base import Verdict
-from hooks.apis.bitbucket import key
+from hooks.apis.base import CommitState
+from hooks.apis.bitbucket import shorten_context
 from hooks.apis.registry import APIS
-from hooks.statuses import assign_contexts, clamp, group_verdict, verdict, worst_verdict
+from hooks.statuses import assign_contexts, choose_execution_state, choose_group_state, clamp, combine_states
 from web.services.presentation import headline
-from web.services.presentation.comment_text import inline_code
+from web.services.presentation.comment_text import format_inline_code
 
 NAMES = st.text(min_size=1, max_size=300)
 TARGETS = st.lists(st.builds(Target, kind=st.sampled_from(TargetKind), name=NAMES), min_size=1, max_size=6, unique=True)
@@ -39,46 +39,46 @@ def step(name: str) -> Target:
 def test_no_state_and_no_failure_reason_is_missing() -> None:
     assert set(statuses.STATES) == set(State)
     assert set(statuses.FAILURES) == set(FailureReason)
-    assert set(statuses.ORDER) == set(Verdict)
+    assert set(statuses.ORDER) == set(CommitState)
 
 
 @pytest.mark.parametrize("forge", sorted(APIS))
 def test_every_state_has_a_word_on_every_forge_and_what_is_over_never_waits(forge: str) -> None:
     words = APIS[forge].STATES
-    unfinished = {words[Verdict.WAITING], words[Verdict.RUNNING]}
+    unfinished = {words[CommitState.WAITING], words[CommitState.RUNNING]}
     for state in State:
         for reason in FailureReason if state is State.ERROR else [None]:
-            assert (words[verdict(state, reason)] in unfinished) == (state not in FINAL)
+            assert (words[choose_execution_state(state, reason)] in unfinished) == (state not in FINAL)
 
 
 def test_the_machines_fault_is_an_error_and_the_programs_a_failure() -> None:
-    assert {reason for reason, shown in statuses.FAILURES.items() if shown is Verdict.ERROR} == INFRASTRUCTURE
-    assert set(statuses.FAILURES.values()) == {Verdict.ERROR, Verdict.FAILURE}
+    assert {reason for reason, shown in statuses.FAILURES.items() if shown is CommitState.ERROR} == INFRASTRUCTURE
+    assert set(statuses.FAILURES.values()) == {CommitState.ERROR, CommitState.FAILURE}
 
 
 def test_the_worst_step_decides_for_all() -> None:
-    running, waiting, success = Verdict.RUNNING, Verdict.WAITING, Verdict.SUCCESS
-    assert worst_verdict([]) is success
-    assert worst_verdict([success, success]) is success
-    assert worst_verdict([success, waiting]) is running
-    assert worst_verdict([waiting, waiting]) is waiting
-    assert worst_verdict([running, success, Verdict.STOPPED]) is Verdict.STOPPED
-    assert worst_verdict([running, Verdict.FAILURE, Verdict.STOPPED]) is Verdict.FAILURE
-    assert worst_verdict([Verdict.FAILURE, Verdict.ERROR, running]) is Verdict.ERROR
+    running, waiting, success = CommitState.RUNNING, CommitState.WAITING, CommitState.SUCCESS
+    assert combine_states([]) is success
+    assert combine_states([success, success]) is success
+    assert combine_states([success, waiting]) is running
+    assert combine_states([waiting, waiting]) is waiting
+    assert combine_states([running, success, CommitState.STOPPED]) is CommitState.STOPPED
+    assert combine_states([running, CommitState.FAILURE, CommitState.STOPPED]) is CommitState.FAILURE
+    assert combine_states([CommitState.FAILURE, CommitState.ERROR, running]) is CommitState.ERROR
 
 
 @pytest.mark.parametrize("state", sorted({*chain(*GROUP_TRANSITIONS)}))
 def test_a_group_is_over_on_the_forge_when_it_is_over_here(state: State) -> None:
-    over = group_verdict(state, ()) not in (Verdict.WAITING, Verdict.RUNNING)
+    over = choose_group_state(state, ()) not in (CommitState.WAITING, CommitState.RUNNING)
     assert over == (state in FINAL)
 
 
 def test_the_machines_are_to_blame_for_a_group_of_which_nothing_failed_otherwise() -> None:
     lost, wrong = FailureReason.RUNNER_LOST, FailureReason.COMMAND_FAILED
-    assert group_verdict(State.ERROR, [lost, FailureReason.DISK]) is Verdict.ERROR
-    assert group_verdict(State.ERROR, [lost, wrong]) is Verdict.FAILURE
-    assert group_verdict(State.ERROR, []) is Verdict.FAILURE  # it could not go on
-    assert group_verdict(State.COMPLETE, [lost, wrong]) is Verdict.SUCCESS
+    assert choose_group_state(State.ERROR, [lost, FailureReason.DISK]) is CommitState.ERROR
+    assert choose_group_state(State.ERROR, [lost, wrong]) is CommitState.FAILURE
+    assert choose_group_state(State.ERROR, []) is CommitState.FAILURE  # it could not go on
+    assert choose_group_state(State.COMPLETE, [lost, wrong]) is CommitState.SUCCESS
 
 
 def test_a_plain_name_is_its_context_with_blanks_commas_and_other_scripts() -> None:
@@ -116,7 +116,7 @@ def test_contexts_are_safe_and_unique_whatever_the_targets_are_called(targets: l
         assert len(context) <= 130
         assert context.isprintable()
         assert context == context.strip()
-        assert len(key(context)) <= 40
+        assert len(shorten_context(context)) <= 40
         context.encode()
 
 
@@ -144,7 +144,7 @@ def test_descriptions_are_one_line_that_fits(text: str, most: int) -> None:
     ],
 )
 def test_the_headline_is_the_most_telling_number(latest: dict[str, object], expected: str) -> None:
-    assert headline.metric_text(latest) == expected
+    assert headline.format_main_metric(latest) == expected
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_the_headline_is_the_most_telling_number(latest: dict[str, object], expe
     ],
 )
 def test_an_execution_in_one_line(given: Execution, expected: str) -> None:
-    assert headline.execution_headline(given, {"accuracy": 0.942, "loss": 1}, "ada") == expected
+    assert headline.summarize_execution(given, {"accuracy": 0.942, "loss": 1}, "ada") == expected
 
 
 def test_every_state_has_words() -> None:
     for state in State:
-        assert headline.execution_headline(dataclasses.replace(execution(), state=state), {})
+        assert headline.summarize_execution(dataclasses.replace(execution(), state=state), {})
 
 
 TASK = Task(**dict.fromkeys(Task.__dataclass_fields__) | {"planned": 3, "message": ""})  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ RAN = {"started_at": "2026-11-25T10:00:00.000000Z", "ended_at": "2026-11-25T10:1
 )
 def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
     task = dataclasses.replace(TASK, **RAN | given)  # type: ignore[arg-type]
-    assert headline.task_headline(task, 2, 1, "loss 0.1 (#7)") == expected
+    assert headline.summarize_task(task, 2, 1, "loss 0.1 (#7)") == expected
 
 
 @pytest.mark.parametrize(
@@ -214,20 +214,20 @@ def test_a_task_in_one_line(given: dict[str, object], expected: str) -> None:
 )
 def test_a_pipeline_in_one_line(given: dict[str, object], waiting: list[str], expected: str) -> None:
     pipeline = dataclasses.replace(PIPELINE, **RAN | given)  # type: ignore[arg-type]
-    assert headline.pipeline_headline(pipeline, 3, 2, 1, waiting) == expected
+    assert headline.summarize_pipeline(pipeline, 3, 2, 1, waiting) == expected
 
 
 @pytest.mark.parametrize("state", sorted({*chain(*GROUP_TRANSITIONS)}))
 def test_every_state_of_a_group_has_words(state: State) -> None:
-    assert headline.task_headline(dataclasses.replace(TASK, state=state), 0, 0, "")
-    assert headline.pipeline_headline(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])
+    assert headline.summarize_task(dataclasses.replace(TASK, state=state), 0, 0, "")
+    assert headline.summarize_pipeline(dataclasses.replace(PIPELINE, state=state), 0, 0, 0, [])
 
 
 @pytest.mark.parametrize("planned", [1, 10, 11, 12, 13, 19, 100, 999, 1000])
 def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) -> None:
-    said = [headline.finished_text(ended, planned) for ended in range(planned + 1)]
+    said = [headline.format_progress(ended, planned) for ended in range(planned + 1)]
     assert len(set(said)) <= headline.STAGES + 1
-    assert said[-1].startswith((f"{planned} of", f"{headline.stage_text(planned, planned)}+ of"))
+    assert said[-1].startswith((f"{planned} of", f"{headline.round_to_stage(planned, planned)}+ of"))
     for ended, text in enumerate(said):
         if text.startswith("fewer than "):
             assert ended < int(text.split()[2])
@@ -238,7 +238,7 @@ def test_how_far_many_are_is_said_in_few_steps_and_never_too_much(planned: int) 
 
 @given(st.text(max_size=200))
 def test_text_of_users_stays_in_its_code_and_its_cell(text: str) -> None:
-    shown = inline_code(text)
+    shown = format_inline_code(text)
     assert "|" not in shown
     assert "\n" not in shown
     assert shown == "-" or (shown[0] == shown[-1] == "`" and shown.count("`") == 2)

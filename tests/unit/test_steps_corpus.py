@@ -1,4 +1,4 @@
-"""Public valohai.yaml files as their authors wrote them. Skipped where the collection is not at hand."""
+"""Public valohai.yaml files as their authors wrote them. Skipped if the collection is missing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.errors import CannotRun
-from web.config.pipelines.blueprint import load_pipeline, pipeline_names
-from web.config.pipelines.graph import layers
+from web.config.pipelines.blueprint import list_pipeline_names, load_pipeline
+from web.config.pipelines.graph import compute_layers
 from web.config.steps.model import load_step
 from web.config.steps.parse import parse
+from web.config.steps.parse_in_child import parse_limited
 from web.config.steps.resolve import UnresolvedStep, resolve
-from web.config.steps.sandbox import parse_limited
-from web.config.steps.script import script, stands_alone
+from web.config.steps.shell_script import build_script, stands_alone
 
 CORPUS = Path(os.environ.get("PUSHMILL_TEST_CORPUS", Path(__file__).parents[3] / "shared" / "corpus"))
 FILES = sorted(CORPUS.glob("*.yaml"))
@@ -46,16 +46,16 @@ def test_every_step_resolves_or_says_why_not_and_its_script_is_sound(path: Path)
             assert error.problems  # noqa: PT017 - either way is right
         assert all(stands_alone(command) for command in commands), commands
         for shell in ("bash", "dash"):
-            check_syntax(shell, script(commands))
+            check_syntax(shell, build_script(commands))
 
 
 def test_pipelines_run_but_for_deployments_and_missing_steps() -> None:
     ran, refused = 0, {}
     for path in FILES:
         config = parse(path.read_bytes()).config
-        for name in pipeline_names(config):
+        for name in list_pipeline_names(config):
             try:
-                ran += bool(layers(load_pipeline(config, name)))
+                ran += bool(compute_layers(load_pipeline(config, name)))
             except CannotRun as error:
                 refused[path.stem, name] = error.problems
     missing = 'there is no step "Train model (MNIST)"'

@@ -1,4 +1,4 @@
-"""parse(): what a valohai.yaml may be, what is refused, and with which words."""
+"""parse(): which valohai.yaml files are valid, which are refused, and with which messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.errors import InvalidYaml
 from web.config.steps import version
 from web.config.steps.parse import Configuration, parse
-from web.config.steps.sandbox import parse_limited
+from web.config.steps.parse_in_child import parse_limited
 
 STEP = "- step:\n    name: a\n    image: i\n    command: c\n"
 
@@ -286,8 +286,8 @@ def test_the_parsers_version_is_another_after_any_change_of_its_code(
     """Or the server would reuse what an older parser read."""
     monkeypatch.setattr(version, "__file__", str(tmp_path / "steps" / "version.py"))
     (tmp_path / "steps").mkdir()
-    seen = {version.parser_version.__wrapped__()}
+    seen = {version.compute_parser_version.__wrapped__()}
     for number, name in enumerate(("load.py", "steps/new.py", "load.py"), 2):
         (tmp_path / name).write_text(f"# {number}\n")
-        seen.add(version.parser_version.__wrapped__())
+        seen.add(version.compute_parser_version.__wrapped__())
         assert len(seen) == number

@@ -1,4 +1,4 @@
-"""resolve(): given value, else default, else none; typed, checked, and every problem told at once."""
+"""resolve(): given value, else default, else none; typed, checked, with all problems reported at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from core import datum
 from core.errors import InvalidInput, NotFound
-from web.config.steps.model import Step, StepMount, load_step, step_items
+from web.config.steps.model import Step, StepMount, load_step, map_step_items
 from web.config.steps.parse import parse
 from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
-from web.config.steps.script import script
+from web.config.steps.shell_script import build_script
 
 DATUM = "datum://0190a1b2-0000-7000-8000-000000000001"
 
@@ -45,8 +45,8 @@ def value_of(stored: Any, *given_value: Any) -> Any:
 def test_an_unknown_step_is_an_error_that_names_the_known_ones() -> None:
     with pytest.raises(NotFound, match='there is no step "nope"; there are: train'):
         load_step(config(), "nope")
-    assert tuple(step_items(config())) == ("train",)
-    assert tuple(step_items(None)) == ()
+    assert tuple(map_step_items(config())) == ("train",)
+    assert tuple(map_step_items(None)) == ()
 
 
 def test_of_several_steps_with_one_name_the_last_counts() -> None:
@@ -287,7 +287,7 @@ def test_an_output_is_an_input_by_its_uuid_which_a_parameter_may_give() -> None:
     urls = resolve(stored, "train").inputs["d"].urls
     assert urls == [DATUM, DATUM.upper(), DATUM]
     assert {datum.parse_datum_url(url) for url in urls} == {"0190a1b2-0000-7000-8000-000000000001"}
-    assert datum.datum_url(datum.parse_datum_url(DATUM) or "") == DATUM
+    assert datum.make_datum_url(datum.parse_datum_url(DATUM) or "") == DATUM
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 @settings(max_examples=60)
 def test_a_value_reaches_the_program_exactly_as_given_whatever_the_shell_makes_of_it(value: str) -> None:
     stored = with_parameter("printf '%s\\n' {parameter-value:x}")
-    text = script(resolve(stored, "train", parameters={"x": value}).commands)
+    text = build_script(resolve(stored, "train", parameters={"x": value}).commands)
     ran = subprocess.run(["sh", "-s"], input=text.encode(), capture_output=True, check=True)
     # The library strips blanks from a command, and a quoted value keeps its own.
     assert ran.stdout == f"{value}\n".encode()

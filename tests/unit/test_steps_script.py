@@ -1,4 +1,4 @@
-"""script(): one shell, the first failure ends it, and a file tells how far it came. Run in every shell at hand."""
+"""script(): one shell that stops at the first failure and reports its progress. Run in every available shell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from web.config.steps.script import COMMANDS_FILE, script, stands_alone
+from web.config.steps.shell_script import COMMANDS_FILE, build_script, stands_alone
 
 SHELLS = [shell for shell in ("sh", "bash", "dash", "ksh", "zsh", "busybox") if shutil.which(shell)]
 
@@ -29,7 +29,7 @@ class Ran:
     def __init__(self, shell: str, commands: Sequence[str], directory: Path, *, report: bool = True) -> None:
         reported = directory / ("commands" if report else "no/such/directory/commands")
         path = directory / "script"
-        path.write_text(script(commands).replace(COMMANDS_FILE, str(reported)))
+        path.write_text(build_script(commands).replace(COMMANDS_FILE, str(reported)))
         done = subprocess.run(
             argv(shell, path), cwd=directory, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20
         )
@@ -123,7 +123,7 @@ def test_a_trap_on_exit_keeps_its_stderr(shell: str, tmp_path: Path) -> None:
 
 def test_after_a_stop_the_running_program_ends_and_the_next_command_does_not_start(shell: str, tmp_path: Path) -> None:
     path = tmp_path / "script"
-    path.write_text(script(["sh -c 'echo $$; exec sleep 60'", "echo next"]))
+    path.write_text(build_script(["sh -c 'echo $$; exec sleep 60'", "echo next"]))
     with subprocess.Popen(argv(shell, path), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         program = int(process.stdout.readline())
@@ -138,7 +138,7 @@ def test_after_a_stop_the_running_program_ends_and_the_next_command_does_not_sta
     ["#!/bin/bash", "#!/bin/sh -e", "#!/usr/bin/env bash", "#! /usr/bin/env -S dash -u", "#!/usr/bin/env A=1 zsh"],
 )
 def test_a_first_line_that_names_a_shell_stays_first_and_the_checks_follow(line: str) -> None:
-    lines = script([f"{line}\necho a", "echo b"]).splitlines()
+    lines = build_script([f"{line}\necho a", "echo b"]).splitlines()
     assert lines[0] == line
     assert "trap 'exit 143' TERM" in lines[1]
     assert [text for text in lines if text.startswith("echo")] == ["echo a", "echo b"]
@@ -146,7 +146,7 @@ def test_a_first_line_that_names_a_shell_stays_first_and_the_checks_follow(line:
 
 @pytest.mark.parametrize("line", ["#!/usr/bin/python3", "#!/usr/bin/env perl", "#!", "#!/bin/tcsh", "#!'"])
 def test_a_first_line_that_names_no_shell_leaves_the_text_alone(line: str) -> None:
-    assert script([f"{line}\nprint(1)", "print(2)"]) == f"{line}\nprint(1)\nprint(2)\n"
+    assert build_script([f"{line}\nprint(1)", "print(2)"]) == f"{line}\nprint(1)\nprint(2)\n"
 
 
 def test_a_first_command_that_is_only_the_interpreter_is_not_counted_as_started(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_first_command_that_is_only_the_interpreter_is_not_counted_as_started(
 
 
 def test_one_line_is_added_for_each_command() -> None:
-    assert len(script(["a", "b", "c"]).splitlines()) == 1 + 2 * 3
+    assert len(build_script(["a", "b", "c"]).splitlines()) == 1 + 2 * 3
 
 
 @pytest.mark.parametrize(

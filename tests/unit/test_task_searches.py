@@ -1,4 +1,4 @@
-"""What a declared task runs: which values in which order, how many, and what is refused with which words."""
+"""What a declared task runs: values and their order, the number of executions, and messages of refused ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInput, NotFound
 from web.config.steps.parse import parse
-from web.config.tasks.blueprint import OnChildError, load_task, task_names
+from web.config.tasks.blueprint import OnChildError, list_task_names, load_task
 from web.config.tasks.plan import load_search, plan
 
 STEP = {
@@ -217,11 +217,11 @@ def test_what_is_given_is_checked_as_for_a_step() -> None:
 
 def test_names_and_the_last_of_two_with_one_name() -> None:
     declared = [*config(("n", "multiple", {"items": [1, 2]})), *config(("n", "multiple", {"items": [1, 2, 3]}))]
-    assert task_names(declared) == ("search",)
+    assert list_task_names(declared) == ("search",)
     assert plan(declared, "search").count == 3
     with pytest.raises(NotFound, match='there is no task "x"; there are: search'):
         load_task(declared, "x")
-    assert task_names(None) == task_names([{"step": {"name": "a"}}]) == ()
+    assert list_task_names(None) == list_task_names([{"step": {"name": "a"}}]) == ()
 
 
 REFUSED = [
@@ -361,7 +361,10 @@ def test_the_commit_page_says_which_tasks_cannot_run() -> None:
 def test_the_example_of_the_documentation_runs_without_advice() -> None:
     text = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     found = parse(text.encode())
-    assert {name: plan(found.config, name).count for name in task_names(found.config)} == {"lr-search": 8, "tune": 40}
+    assert {name: plan(found.config, name).count for name in list_task_names(found.config)} == {
+        "lr-search": 8,
+        "tune": 40,
+    }
     assert found.problems == ()
 
 
@@ -405,5 +408,5 @@ def test_hostile_tasks_that_the_schema_lets_through_are_refused_or_can_run(data:
     spoil(data, declared[1]["task"])
     with suppress(InvalidInput):  # and nothing else
         stored = parse(orjson.dumps(declared)).config
-        for name in task_names(stored):
+        for name in list_task_names(stored):
             assert plan(stored, name).count >= 1

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from core.text import printable, whole_number
+from core.text import make_printable, parse_whole_number
 
 
 def test_no_control_character_is_left() -> None:
-    assert printable("a\x1b[2J\x07\ud800é\u202e│", " ") == "a [2J  é │"
-    assert printable("a\nb") == "a?b"
+    assert make_printable("a\x1b[2J\x07\ud800é\u202e│", " ") == "a [2J  é │"
+    assert make_printable("a\nb") == "a?b"
 
 
 @pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", " 1", "1_000", "\u0661", "\u00b2", "9" * 17, None])
 def test_only_ascii_digits_are_a_whole_number(text: str | None) -> None:
-    assert whole_number(text) is None
+    assert parse_whole_number(text) is None
 
 
 def test_a_whole_number_may_be_zero() -> None:
-    assert (whole_number("0"), whole_number("007"), whole_number("12", 1)) == (0, 7, None)
+    assert (parse_whole_number("0"), parse_whole_number("007"), parse_whole_number("12", 1)) == (0, 7, None)

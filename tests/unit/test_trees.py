@@ -1,4 +1,4 @@
-"""Trees as hostile containers leave them: removed and measured with few descriptors, whatever their depth."""
+"""Directory trees of hostile containers are removed and measured with few descriptors, whatever their depth."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ def test_the_size_of_a_tree_is_that_of_all_its_files_at_any_depth(tmp_path: Path
     (tmp_path / "big").write_bytes(bytes(10_000_000))
     (tmp_path / "top" / "link").symlink_to(tmp_path / "big")
     known = sum(path.lstat().st_blocks * 512 for path in (tmp_path / "top").rglob("*"))
-    assert trees.size(tmp_path / "top") == known >= 300_000
+    assert trees.measure_size(tmp_path / "top") == known >= 300_000
     nest(memory / "deep", 5_000)
-    assert trees.size(memory / "absent") == 0
+    assert trees.measure_size(memory / "absent") == 0
     with few_descriptors():
-        assert trees.size(memory / "deep") == 4096  # a page: directories have no blocks in memory
+        assert trees.measure_size(memory / "deep") == 4096  # a page: directories have no blocks in memory

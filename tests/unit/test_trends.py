@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from web.services.presentation.overlay import lines, scatter
-from web.services.presentation.trends import CHART_HEIGHT, CHART_WIDTH, HEIGHT, MARGIN, WIDTH, Trend, trends
+from web.services.presentation.overlay import draw_lines, draw_scatter
+from web.services.presentation.trends import CHART_HEIGHT, CHART_WIDTH, HEIGHT, MARGIN, WIDTH, Trend, draw_trends
 
 
 def in_chart(trend: Trend) -> list[tuple[float, float]]:
@@ -18,7 +18,7 @@ def in_chart(trend: Trend) -> list[tuple[float, float]]:
 
 
 def test_a_line_fills_its_row_and_has_its_place_among_the_others() -> None:
-    found = trends("loss", {1: [(0, 10), (50, 20)], 2: [(50, 0), (100, 40)], 3: [(0, 1)]})
+    found = draw_trends("loss", {1: [(0, 10), (50, 20)], 2: [(50, 0), (100, 40)], 3: [(0, 1)]})
     assert found is not None
     assert (found.low, found.high, set(found.lines)) == ("0", "40", {1, 2})
     for trend in found.lines.values():
@@ -33,29 +33,29 @@ def test_a_line_fills_its_row_and_has_its_place_among_the_others() -> None:
 
 @pytest.mark.parametrize("values", [(1, 1), (0, 0), (-1e300, 1e300), (5e-324, 1e-323)])
 def test_values_without_a_range_or_with_a_huge_one_are_drawn(values: tuple[float, float]) -> None:
-    found = trends("x", {1: [(0, values[0]), (1, values[1])]})
+    found = draw_trends("x", {1: [(0, values[0]), (1, values[1])]})
     assert found is not None
     assert "nan" not in found.lines[1].points + found.lines[1].transform
     assert "inf" not in found.lines[1].points + found.lines[1].transform
 
 
 def test_a_range_that_is_not_finite_is_not_drawn() -> None:
-    assert trends("x", {1: [(0, -1e308), (1, 1e308)]}) is None
+    assert draw_trends("x", {1: [(0, -1e308), (1, 1e308)]}) is None
 
 
 def test_without_two_values_there_is_nothing_to_draw() -> None:
-    assert trends("x", {1: [(0, 1)]}) is None
-    assert trends("x", {}) is None
+    assert draw_trends("x", {1: [(0, 1)]}) is None
+    assert draw_trends("x", {}) is None
 
 
 def test_a_comparison_shows_the_range_of_all_and_skips_what_has_no_values() -> None:
-    drawn = lines({0: [(0, 1.5), (3, 2)], 2: [(0, 4)]})
+    drawn = draw_lines({0: [(0, 1.5), (3, 2)], 2: [(0, 4)]})
     assert drawn is not None
     assert [index for index, _ in drawn.lines] == [0, 2]
     assert [text for _, text in drawn.y_ticks] == ["1.5", "2.75", "4"]
     assert [text for _, text in drawn.x_ticks] == ["0", "2", "3"]
-    assert lines({0: []}) is None
-    dots = scatter([1, None, 3], [2, 2, -1e308])
+    assert draw_lines({0: []}) is None
+    dots = draw_scatter([1, None, 3], [2, 2, -1e308])
     assert dots is not None
     assert [index for index, *_ in dots.dots] == [0, 2]
-    assert scatter([None], [1]) is None
+    assert draw_scatter([None], [1]) is None

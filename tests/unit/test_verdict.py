@@ -1,4 +1,4 @@
-"""One sentence on a push, a delivery or a commit: what ran, or why nothing did."""
+"""One sentence about a push, a delivery or a commit: what ran, or why nothing ran."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ DONE, ERROR, RUNS, QUEUED = State.COMPLETE, State.ERROR, State.STARTED, State.QU
     ],
 )
 def test_runs_are_counted_by_state_and_failed_ones_named(counts: list[RunCount], text: str, tone: Tone) -> None:
-    said = verdict.of_push(push("3 executions", PushResult.LAUNCHED), commit(), counts)
+    said = verdict.judge_push(push("3 executions", PushResult.LAUNCHED), commit(), counts)
     assert (said.text, said.tone) == (text, tone)
 
 
 def test_skipped_targets_are_named_beside_what_ran() -> None:
-    said = verdict.of_push(push(skipped=(("evaluate", "no model"),)), commit(), runs(train=DONE))
+    said = verdict.judge_push(push(skipped=(("evaluate", "no model"),)), commit(), runs(train=DONE))
     assert said.text == "1 execution succeeded; skipped: evaluate"
 
 
@@ -88,17 +88,17 @@ def test_skipped_targets_are_named_beside_what_ran() -> None:
         (push("nothing runs: x", problems=("there is no step x",)), commit(), "nothing runs: x", Tone.FAILED),
         (push("waits for approval", PushResult.WAITING), commit(), "waits for approval", Tone.WAITING),
         (push("deleted", PushResult.NONE, commit_id=None), None, "deleted", Tone.IGNORED),
-        (push("failed: no such commit", PushResult.NONE, commit_id=None), None, "failed: no such commit", Tone.FAILED),
+        (push("failed: no such commit", PushResult.FAILED, commit_id=None), None, "failed: no such commit", Tone.FAILED),
         (push("1 execution", PushResult.LAUNCHED), commit(), "1 execution, deleted since", Tone.IGNORED),
     ],
 )  # fmt: skip
 def test_a_push_that_ran_nothing_says_why(pushed: Push, of: Commit | None, text: str, tone: Tone) -> None:
-    said = verdict.of_push(pushed, of, (), waits=True)
+    said = verdict.judge_push(pushed, of, (), waits=True)
     assert (said.text, said.tone) == (text, tone)
 
 
 def test_a_push_whose_approval_is_no_longer_asked_for_does_not_wait() -> None:
-    said = verdict.of_push(push("waits for approval", PushResult.WAITING), commit(), ())
+    said = verdict.judge_push(push("waits for approval", PushResult.WAITING), commit(), ())
     assert (said.text, said.tone) == ("not approved", Tone.IGNORED)
 
 
@@ -116,11 +116,11 @@ def test_a_push_whose_approval_is_no_longer_asked_for_does_not_wait() -> None:
 def test_a_delivery_without_pushes_says_what_it_led_to(
     state: DeliveryState, message: str, text: str, tone: Tone
 ) -> None:
-    said = verdict.of_delivery(delivery(state, message))
+    said = verdict.judge_delivery(delivery(state, message))
     assert (said.text, said.tone) == (text, tone)
 
 
 def test_a_commit_that_was_never_pushed_has_the_verdict_of_its_runs() -> None:
-    assert verdict.of_commit(commit(), runs(train=DONE)).text == "1 execution succeeded"
-    assert verdict.of_commit(commit(), ()).text == "no runs"
-    assert verdict.of_commit(commit("broken", "line 2: x"), ()).text == "ml/valohai.yaml line 2: x"
+    assert verdict.judge_commit(commit(), runs(train=DONE)).text == "1 execution succeeded"
+    assert verdict.judge_commit(commit(), ()).text == "no runs"
+    assert verdict.judge_commit(commit("broken", "line 2: x"), ()).text == "ml/valohai.yaml line 2: x"

@@ -1,10 +1,10 @@
-"""Known holes of the programs around containers, by version."""
+"""Known vulnerabilities of programs around containers, by version."""
 
 from __future__ import annotations
 
 import pytest
 
-from web.cli.known_vulnerabilities import vulnerabilities
+from web.cli.known_vulnerabilities import describe_vulnerabilities
 
 OF_2025 = "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881"
 
@@ -31,4 +31,4 @@ OF_2025 = "CVE-2025-31133, CVE-2025-52565 and CVE-2025-52881"
     ],
 )
 def test_a_hole_is_in_all_versions_before_its_fix_in_the_same_line(program: str, version: str, found: str) -> None:
-    assert vulnerabilities(program, version) == found
+    assert describe_vulnerabilities(program, version) == found

@@ -1,4 +1,4 @@
-"""Whoever waits for output learns of each write at once."""
+"""A thread that waits for output is woken at each write."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import click
 
 from core.errors import InvalidInput, NotFound
 from core.names import check_sha
-from web.cli.options import on_server, project_named
+from web.cli.options import get_project, on_server
 from web.services import setup
 from web.services.context import Context
 from web.services.presentation import formats, verdict
@@ -17,7 +17,7 @@ from web.store import approvals as store
 from web.store import users
 from web.store.approvals import WaitingPush
 
-SHORTEST = 4  # digits of a commit's name that must be given at least
+SHORTEST = 4  # fewest digits of a commit's name that identify it
 WHOLE = 40
 SHOWN = 12  # digits of a commit's name in the list
 
@@ -32,18 +32,18 @@ def approve(context: Context, name: str, sha: str | None) -> None:
     This runs a stranger's code on your machines, with the project's secrets. The first digits of SHA are enough.
     Without SHA, list the commits that wait for approval.
     """
-    found = project_named(context, name)
-    waiting = store.waiting(context.db, found.id)
+    found = get_project(context, name)
+    waiting = store.list_waiting(context.db, found.id)
     if sha is None:
         _list(waiting)
         return
-    person = users.by_name(context.db, setup.ADMIN)
+    person = users.find_by_name(context.db, setup.ADMIN)
     if person is None:
         raise NotFound("no admin exists yet; the first `pushmill up` creates one")
     whole = _whole(sha, waiting)
     made = approvals.approve(context, found, whole, person)
-    waits = bool(store.waiting(context.db, found.id, whole))
-    count = verdict.count_text(one.target for one in made)
+    waits = bool(store.list_waiting(context.db, found.id, whole))
+    count = verdict.format_run_counts(one.target.kind for one in made)
     what = f"{count} start{'s' if len(made) == 1 else ''} soon" if made else "nothing else starts"
     click.echo(f"Commit {whole} is approved: {'it runs as soon as its history is fetched' if waits else what}.")
 
@@ -52,7 +52,7 @@ def _list(waiting: Sequence[WaitingPush]) -> None:
     for item in waiting:
         request = item.pull_request
         by = f" by {request.author}" if request.author else ""
-        text = formats.one_line(f"pull request {request.number}{by}: {request.title or 'without a title'}")
+        text = formats.to_one_line(f"pull request {request.number}{by}: {request.title or 'without a title'}")
         click.echo(f"{item.push.after[:SHOWN]}  {text}")
     if not waiting:
         click.echo("No commit waits for approval.")

@@ -9,7 +9,7 @@ import click
 
 from web.cli.options import JSON, on_server
 from web.services.context import Context
-from web.services.presentation.formats import one_line
+from web.services.presentation.formats import to_one_line
 from web.store import audit
 from web.store.audit import Act, AuditEntry, AuditQuery, Kind
 
@@ -42,4 +42,4 @@ def _line(entry: AuditEntry) -> str:
     what = " ".join(filter(None, (entry.action, entry.kind, entry.name, entry.detail and f"({entry.detail})")))
     where = f"in {entry.project}" if entry.project else ""
     source = " ".join(filter(None, ("by", entry.way, entry.address, entry.token)))
-    return one_line("  ".join(filter(None, (f"{entry.at[:19]}Z", f"{who:<16}", what, where, source))))
+    return to_one_line("  ".join(filter(None, (f"{entry.at[:19]}Z", f"{who:<16}", what, where, source))))

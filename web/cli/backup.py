@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from core import config as configuration
+from core.units import format_size
 from web.cli.options import CONFIG, DATA
 from web.services import backup as backups
 
@@ -27,7 +28,7 @@ def backup(file: Path, without_outputs: bool, data: Path | None, config_file: Pa
     """
     config = configuration.load(data, config_file)
     backups.create(config, file, with_outputs=not without_outputs, say=partial(click.echo, err=True))
-    click.echo(f"Wrote {file}, {file.stat().st_size / 1e6:,.1f} MB.")
+    click.echo(f"Wrote {file}, {format_size(file.stat().st_size)}.")
 
 
 @click.command("restore")
@@ -39,6 +40,6 @@ def restore(file: Path, data: Path | None) -> None:
     The directory must be empty. Stop the old server first if it still runs: two servers with one identity would remove
     each other's containers.
     """
-    target = (data or configuration.default_data_dir()).absolute()
+    target = (data or configuration.get_default_data_dir()).absolute()
     backups.restore(file, target, partial(click.echo, err=True))
     click.echo(f"Restored {target}. Start the server with `pushmill up --data {target}`.")

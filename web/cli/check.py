@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import JSON, on_server, project_named
+from web.cli.options import JSON, get_project, on_server
 from web.services.checks.finding import Finding
 from web.services.checks.project import examine
 from web.services.checks.subject import TIME_LIMIT_S, Subject
@@ -30,8 +30,8 @@ def check(context: Context, command: click.Context, name: str, time_limit: float
     Checks repository, token, valohai.yaml, webhook and deliveries. Exits with 1 when something is wrong.
     """
     findings: list[Finding] = []
-    found = project_named(context, name)
-    repository = hosting.repository_of(context.db, found)
+    found = get_project(context, name)
+    repository = hosting.get_repository(context.db, found)
     folder = context.config.data
     if (owner := folder.stat().st_uid) != os.geteuid():  # fetched files will belong to the current user
         raise InvalidInput(f"run this as the user that the server runs as: {folder} belongs to user {owner}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from web.cli.options import on_server, project_named
+from web.cli.options import get_project, on_server
 from web.services.context import Context
 from web.services.forges import comments as service
 
@@ -16,7 +16,7 @@ from web.services.forges import comments as service
 def comments(context: Context, name: str, wanted: str) -> None:
     """Comment on pull requests, or stop.
 
-    The comment on each pull request of project NAME is a table of the executions, edited in place.
+    Each pull request of project NAME gets one comment, a table of its executions that is updated in place.
     """
-    service.set_comments(context.db, project_named(context, name), wanted == "on")
+    service.set_comments(context.db, get_project(context, name), wanted == "on")
     click.echo(f"Pull requests of project {name} now get {'one comment' if wanted == 'on' else 'no comment'}.")

@@ -24,7 +24,7 @@ from web.cli import known_vulnerabilities
 from web.processes import docker_ping, preflight
 from web.processes.private_redis import find_binary
 from web.services.checks.finding import Finding
-from web.services.runners.overview import DRAINING, ONLINE, runner_views
+from web.services.runners.overview import DRAINING, ONLINE, list_runner_views
 from web.store import schema
 from web.store.db import connect
 
@@ -43,15 +43,15 @@ LOW_DISK_BYTES = 10 * GIB  # images of training frameworks have several GiB each
 
 def examine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Yield all findings, in the order in which a start needs them. Changes nothing on the machine."""
-    yield from check("data directory", lambda: data_directory(config.data))
-    yield from check("disk", lambda: disk(config))
-    yield from check("docker", lambda: docker(environ))
-    yield from check("firewall", lambda: firewall(config.runner.network, environ))
-    yield from check("gpus", lambda: gpus(environ))
-    yield from check("redis", lambda: redis(config))
-    yield from check("git", git)
-    yield from check("port", lambda: port(config))
-    yield from check("runners", lambda: runners(config))
+    yield from check("data directory", lambda: check_data_directory(config.data))
+    yield from check("disk", lambda: check_disk(config))
+    yield from check("docker", lambda: check_docker(environ))
+    yield from check("firewall", lambda: check_firewall(config.runner.network, environ))
+    yield from check("gpus", lambda: check_gpus(environ))
+    yield from check("redis", lambda: check_redis(config))
+    yield from check("git", check_git)
+    yield from check("port", lambda: check_port(config))
+    yield from check("runners", lambda: check_runners(config))
 
 
 def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def check(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]
         yield Finding(check=name, level="fail", message=message, advice=advice)
 
 
-def data_directory(data: Path) -> Iterator[Finding]:
+def check_data_directory(data: Path) -> Iterator[Finding]:
     name = "data directory"
     if not data.exists():
         yield Finding(check=name, level="ok", message=f"{data} does not exist yet; the first start creates it")
@@ -93,7 +93,7 @@ def _private(name: str, paths: Sequence[Path]) -> Iterator[Finding]:
             yield Finding(check=name, level="fail", message=message, advice=f"chown {os.geteuid()} {path}")
 
 
-def disk(config: Config) -> Iterator[Finding]:
+def check_disk(config: Config) -> Iterator[Finding]:
     place = next(folder for folder in (config.data, *config.data.parents) if folder.exists())
     free = preflight.check_disk(place)
     message = f"{free / GIB:.1f} GiB free at {place}"
@@ -108,9 +108,9 @@ def disk(config: Config) -> Iterator[Finding]:
         yield Finding(check="disk", level="ok", message=message)
 
 
-def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
+def check_docker(environ: Mapping[str, str]) -> Iterator[Finding]:
     engine = docker_ping.find(environ)
-    if known_vulnerabilities.numbers(engine.api_version) < OLDEST_DOCKER_API:
+    if known_vulnerabilities.parse_version(engine.api_version) < OLDEST_DOCKER_API:
         message = f"engine {engine.version} speaks API {engine.api_version}"
         yield Finding(check="docker", level="fail", message=message, advice="update Docker to 19.03 or newer")
     else:
@@ -125,7 +125,7 @@ def docker(environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(check="docker", level="warn", message=f"storage driver {driver}", advice=advice)
 
 
-def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+def check_firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check that containers cannot reach this machine and metadata services."""
     bridge = docker_ping.find(environ).bridge(network)
     if not bridge:
@@ -148,26 +148,26 @@ def firewall(network: str, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(check="firewall", level="ok", message=message)
 
 
-def gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
-    said = list(_nvml(environ))
-    driver = next((item["driver_version"] for item in said if "driver_version" in item), "")
-    for problem in (item["problem"] for item in said if "problem" in item):
+def check_gpus(environ: Mapping[str, str]) -> Iterator[Finding]:
+    reports = list(_nvml(environ))
+    driver = next((item["driver_version"] for item in reports if "driver_version" in item), "")
+    for problem in (item["problem"] for item in reports if "problem" in item):
         advice = "executions do not get it; the runner offers it again once `nvidia-smi` shows that it works"
         yield Finding(check="gpus", level="warn", message=problem, advice=advice)
     models = Counter(
-        f"{item['gpu']['name']}, {item['gpu']['memory_bytes'] / GIB:.0f} GiB" for item in said if "gpu" in item
+        f"{item['gpu']['name']}, {item['gpu']['memory_bytes'] / GIB:.0f} GiB" for item in reports if "gpu" in item
     )
     if models:
         shown = "; ".join(f"{count} of {model}" for model, count in models.items())
         yield Finding(check="gpus", level="ok", message=f"{shown}; driver {driver}")
         yield _gpu_runtime(docker_ping.find(environ).info(), environ)
         yield from _version("gpus", "nvidia-container-toolkit", _toolkit(environ))
-    elif NVIDIA_KERNEL.is_dir() and any(NVIDIA_KERNEL.iterdir()) and not said:
+    elif NVIDIA_KERNEL.is_dir() and any(NVIDIA_KERNEL.iterdir()) and not reports:
         message = "the kernel drives NVIDIA GPUs, but libnvidia-ml.so.1 is missing"
         yield Finding(
             check="gpus", level="fail", message=message, advice="install the driver's libraries, as for nvidia-smi"
         )
-    elif not said:
+    elif not reports:
         yield Finding(check="gpus", level="ok", message="no NVIDIA driver; executions run on the CPU")
 
 
@@ -199,7 +199,7 @@ def _gpu_runtime(info: Mapping[str, Any], environ: Mapping[str, str]) -> Finding
     return Finding(check="gpus", level="fail", message=message, advice=advice)
 
 
-def redis(config: Config) -> Iterator[Finding]:
+def check_redis(config: Config) -> Iterator[Finding]:
     if config.redis.key:
         yield from _private("redis", [Path(config.redis.key)])
     if config.redis.url:
@@ -210,20 +210,20 @@ def redis(config: Config) -> Iterator[Finding]:
     version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
     found = re.search(r"v=(\d+(?:\.\d+)+)", version)
     number = found.group(1) if found else "?"
-    if known_vulnerabilities.numbers(number) < (5,):
+    if known_vulnerabilities.parse_version(number) < (5,):
         yield Finding(check="redis", level="fail", message=f"{binary} is version {number}", advice="install 5 or newer")
     else:
         yield Finding(check="redis", level="ok", message=f"{binary} {number}")
 
 
-def git() -> Iterator[Finding]:
+def check_git() -> Iterator[Finding]:
     try:
-        said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout
+        output = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
         yield Finding(check="git", level="fail", message="git is missing", advice="install git")
         return
-    number = said.strip().removeprefix("git version ").split(" ")[0]
-    if known_vulnerabilities.numbers(number)[:2] < OLDEST_GIT:
+    number = output.strip().removeprefix("git version ").split(" ")[0]
+    if known_vulnerabilities.parse_version(number)[:2] < OLDEST_GIT:
         advice = f"install git {'.'.join(map(str, OLDEST_GIT))} or newer"
         yield Finding(check="git", level="fail", message=f"git {number} is too old", advice=advice)
     else:
@@ -234,7 +234,7 @@ def _version(check: str, program: str, version: str) -> Iterator[Finding]:
     """Warn of known vulnerabilities of a version; yield nothing if the version is unknown."""
     if not version:
         return
-    if found := known_vulnerabilities.vulnerabilities(program, version):
+    if found := known_vulnerabilities.describe_vulnerabilities(program, version):
         message = f"{program} {version} is older than the fix of {found}"
         advice = f"update {program}; a distribution's package may have the fix under an older number: see its changelog"
         yield Finding(check=check, level="warn", message=message, advice=advice)
@@ -248,14 +248,14 @@ def _toolkit(environ: Mapping[str, str]) -> str:
     if not command:
         return ""
     try:
-        said = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=GPU_WAIT_S, check=False)
+        done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=GPU_WAIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    found = re.search(r"version v?(\d+(?:\.\d+)+)", said.stdout)
+    found = re.search(r"version v?(\d+(?:\.\d+)+)", done.stdout)
     return found.group(1) if found else ""
 
 
-def port(config: Config) -> Iterator[Finding]:
+def check_port(config: Config) -> Iterator[Finding]:
     server = config.server
     if _in_use(config.data):
         message = f"`pushmill up` runs on this data directory: {config.local_url}/"
@@ -265,14 +265,14 @@ def port(config: Config) -> Iterator[Finding]:
     yield Finding(check="port", level="ok", message=f"{server.port} of {server.host} is free")
 
 
-def runners(config: Config) -> Iterator[Finding]:
+def check_runners(config: Config) -> Iterator[Finding]:
     """Yield the problems that runners report about themselves, if this is the server's machine."""
     if not config.database.exists():
         return
     db = connect(config.database)
     try:
         schema.check(db)
-        for view in runner_views(db):
+        for view in list_runner_views(db):
             for problem in view.problems if view.state in (ONLINE, DRAINING) else ():
                 advice = f"fix it on the machine of runner {view.name}; its log has the details"
                 yield Finding(check="runners", level="warn", message=f"{view.name}: {problem}", advice=advice)

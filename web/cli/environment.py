@@ -25,7 +25,7 @@ def environment() -> None:
 @on_server
 def show_all(context: Context, as_json: bool) -> None:
     """List the environments and their runners."""
-    found, serving = environments.listing(context.db), runners.listing(context.db)
+    found, serving = environments.list_environments(context.db), runners.list_runners(context.db)
     names = {e.slug: [runner.name for runner in serving if e.slug in runner.environments] for e in found}
     if as_json:
         click.echo(json.dumps([asdict(e) | {"runners": names[e.slug]} for e in found], indent=2))
@@ -35,7 +35,7 @@ def show_all(context: Context, as_json: bool) -> None:
 
 
 @environment.command("set")
-@click.argument("slug")
+@click.argument("slug", metavar="NAME")
 @click.option("--description", help="Text shown on the page Environments.")
 @click.option("--gpus", help="GPUs for steps that do not set a number.")
 @click.option("--memory", help='Limit of each container, e.g. "64 GiB"; 0 = none.')
@@ -52,7 +52,7 @@ def show_all(context: Context, as_json: bool) -> None:
 def change(context: Context, slug: str, **given: Any) -> None:
     """Update an environment, or create it.
 
-    Options that are not given keep their value.
+    Settings without an option stay as they are.
     """
     wanted = {name: value for name, value in given.items() if value is not None and value != ()}
     for name in ("images", "mounts"):
@@ -62,7 +62,7 @@ def change(context: Context, slug: str, **given: Any) -> None:
 
 
 @environment.command("remove")
-@click.argument("slug")
+@click.argument("slug", metavar="NAME")
 @on_server
 def remove(context: Context, slug: str) -> None:
     """Remove an environment.
@@ -74,4 +74,4 @@ def remove(context: Context, slug: str) -> None:
 
 
 def _summary(found: Environment) -> str:
-    return "; ".join(rules.differences(found)) or "no limits"
+    return "; ".join(rules.list_differences(found)) or "no limits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import on_server, project_named
+from web.cli.options import get_project, on_server
 from web.services.context import Context
 from web.services.executions import environments as service
 
@@ -24,8 +24,8 @@ def environments(context: Context, name: str, slugs: tuple[str, ...], allow_all:
     """
     if slugs and allow_all:
         raise InvalidInput("--allow and --allow-all cannot be used together")
-    project = project_named(context, name)
+    project = get_project(context, name)
     if slugs or allow_all:
         service.allow(context.db, project, slugs)
-    allowed = project_named(context, name).environments
+    allowed = get_project(context, name).environments
     click.echo(f"Project {name} may use {', '.join(allowed) if allowed else 'every environment'}.")

@@ -9,7 +9,7 @@ import click
 
 from core.errors import InvalidInput
 from hooks import post_receive
-from web.cli.options import CONFIG, DATA, opened, project_named
+from web.cli.options import CONFIG, DATA, get_project, open_server
 from web.store import projects
 
 
@@ -52,9 +52,9 @@ def _known_here(
 ) -> tuple[str, str, list[str]]:
     """Return URL, secret and notes from the server's data. Sets the project's fetch URL if it has none."""
     notes = []
-    with opened(data, config_file) as context:
-        found = project_named(context, name)
-        plain = [r for r in projects.repositories(context.db, found.id) if r.forge == "plain"]
+    with open_server(data, config_file) as context:
+        found = get_project(context, name)
+        plain = [r for r in projects.list_repositories(context.db, found.id) if r.forge == "plain"]
         if not plain:
             raise InvalidInput(
                 f"project {name} is not of forge plain: `pushmill project add --repo URL --forge plain` adds one"
@@ -64,5 +64,5 @@ def _known_here(
             notes.append(f"The server fetches from {bare_repo}.")
             if not context.config.git.allow_local:
                 notes.append("This needs `allow_local = true` below [git] in config.toml and a restart.")
-        secret = context.vault.decrypt(projects.secret(context.db, plain[0].id)).decode()
+        secret = context.vault.decrypt(projects.get_secret(context.db, plain[0].id)).decode()
         return server_url or context.config.server.url or context.config.local_url, secret, notes

@@ -41,13 +41,13 @@ VULNERABILITIES: dict[str, tuple[Vulnerability, ...]] = {
 }
 
 
-def vulnerabilities(program: str, version: str) -> str:
+def describe_vulnerabilities(program: str, version: str) -> str:
     """Return the known vulnerabilities of a version; "" if there are none or the version is unknown."""
-    found = numbers(version)
+    found = parse_version(version)
     return ", ".join(found_in.what for found_in in VULNERABILITIES[program] if found and found_in.is_in(found))
 
 
-def numbers(version: str) -> Version:
+def parse_version(version: str) -> Version:
     """Return the leading numbers of a version, for comparisons."""
     leading = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(part) for part in leading.group().split(".")) if leading else ()

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from core.names import unknown
+from core.names import explain_unknown_name
 
 # name → import path of its click command, and the first sentence of its help: --help of the group imports no commands
 Table = Mapping[str, tuple[str, str]]
@@ -37,7 +37,7 @@ class LazyCommands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         target, _ = {**self._hidden, **self._table}.get(cmd_name, ("", ""))
-        return load(target) if target else ctx.fail(unknown("command", cmd_name, self._table))
+        return load(target) if target else ctx.fail(explain_unknown_name("command", cmd_name, self._table))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -56,7 +56,7 @@ def load(target: str) -> click.Command:
     return command
 
 
-def runner_command() -> click.Command:
+def load_runner_command() -> click.Command:
     """Load the command that the runner's package provides as an entry point: the server's packages do not import it."""
     (found,) = distribution("pushmill").entry_points.select(group="pushmill.commands", name="runner")
     command: click.Command = found.load()

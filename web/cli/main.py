@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from core.errors import PushmillError
-from web.cli.lazy_commands import LazyCommands, Table, runner_command
+from web.cli.lazy_commands import LazyCommands, Table, load_runner_command
 
 COMMANDS: Table = {
     "up": ("web.processes.up:command", "Run everything on this machine."),
@@ -54,10 +54,11 @@ def group() -> None:
 def runner(context: click.Context, data: Path | None, config_file: Path | None) -> None:
     """Run this machine as a runner, or manage runners.
 
-    Without a command, run executions on this machine until stopped. Run the commands on the server's machine.
+    Without a command, run executions on this machine until stopped. The commands manage runners, and run on the
+    server's machine.
     """
     if context.invoked_subcommand is None:
-        context.invoke(runner_command(), data=data, config_path=config_file)
+        context.invoke(load_runner_command(), data=data, config_path=config_file)
     given = {"data": data, "config_file": config_file}
     defaults = {name: value for name, value in given.items() if value}
     context.default_map = dict.fromkeys(RUNNER, defaults)

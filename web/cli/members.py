@@ -10,7 +10,7 @@ import click
 from core.errors import Conflict, NotFound
 from core.model import Project
 from core.rights import Role
-from web.cli.options import JSON, on_server, project_named
+from web.cli.options import JSON, get_project, on_server
 from web.services import identities
 from web.services.context import Context
 from web.services.forges import members as service
@@ -18,7 +18,7 @@ from web.services.presentation import formats
 from web.store import member_sources, members
 
 PROJECT = click.argument("project")
-USER = click.argument("username")
+USER = click.argument("username", metavar="USER")
 ROLE = click.argument("role", type=click.Choice([role.value for role in Role]))
 
 
@@ -33,21 +33,21 @@ def group() -> None:
 @on_server
 def show_all(context: Context, project: str, as_json: bool) -> None:
     """List the members of a project."""
-    found = project_named(context, project)
-    listed = members.of_project(context.db, found.id)
-    source = member_sources.of_project(context.db, found.id)
+    found = get_project(context, project)
+    listed = members.list_members(context.db, found.id)
+    source = member_sources.find_member_source(context.db, found.id)
     if as_json:
         click.echo(json.dumps([asdict(member) for member in listed], indent=2))
         return
     for member in listed:
-        notes = [f"from {formats.forge_name(member.source)}"] if member.source else []
+        notes = [f"from {formats.format_forge_name(member.source)}"] if member.source else []
         notes += ["disabled"] if member.disabled_at else []
         click.echo(f"{member.username:<32}  {member.role.value:<6}  {', '.join(notes)}".rstrip())
     if not listed:
         click.echo(f"Project {project} has no members: `pushmill project members add` adds one.")
     if source and source.problem:
-        since = formats.ago(source.answered_at or source.created_at)
-        click.echo(f"Members from the Git host: not updated since {since}: {source.problem}.", err=True)
+        since = formats.format_age(source.answered_at or source.created_at)
+        click.echo(f"Members from the forge were last updated {since}: {source.problem}.", err=True)
 
 
 @group.command("add")
@@ -56,11 +56,8 @@ def show_all(context: Context, project: str, as_json: bool) -> None:
 @ROLE
 @on_server
 def add(context: Context, project: str, username: str, role: str) -> None:
-    """Add a user to a project.
-
-    ROLE is reader, writer or owner.
-    """
-    found = project_named(context, project)
+    """Add a user to a project."""
+    found = get_project(context, project)
     if _is_member(context, found, username):
         change = f"`pushmill project members set-role {project} {username} {role}`"
         raise Conflict(f"{username} is already a member of {project}: {change} changes the role")
@@ -76,9 +73,9 @@ def add(context: Context, project: str, username: str, role: str) -> None:
 def set_role(context: Context, project: str, username: str, role: str) -> None:
     """Set the role of a member.
 
-    ROLE is reader, writer or owner. It stays, also if the member comes from the Git host.
+    The forge does not change a role that was set here.
     """
-    found = project_named(context, project)
+    found = get_project(context, project)
     if not _is_member(context, found, username):
         raise NotFound(
             f"{username} is not a member of {project}: `pushmill project members add {project} {username} {role}`"
@@ -93,7 +90,7 @@ def set_role(context: Context, project: str, username: str, role: str) -> None:
 @on_server
 def remove(context: Context, project: str, username: str) -> None:
     """Remove a member from a project."""
-    found = project_named(context, project)
+    found = get_project(context, project)
     if not _is_member(context, found, username):
         raise NotFound(f"{username} is not a member of {project}: `pushmill project members list {project}` lists them")
     identities.set_role(context.db, found, username, None)
@@ -105,16 +102,16 @@ def remove(context: Context, project: str, username: str) -> None:
 @click.argument("most", type=click.Choice([*(role.value for role in Role), "off"]))
 @on_server
 def from_forge(context: Context, project: str, most: str) -> None:
-    """Fetch members from the Git host, or stop.
+    """Fetch members from the forge, or stop.
 
-    People who can push there become members: with reader all of them readers, with writer writers, and with owner
-    the administrators of the repository become owners. `off` also removes the members who came from there.
+    People who can push there become members, at most with this role. With the role owner, only administrators of the
+    repository become owners; others become writers. `off` also removes the members who came from there.
     """
-    service.set_source(context, project_named(context, project), None if most == "off" else Role(most))
-    said = "takes no members from its Git host" if most == "off" else "takes members from its Git host"
-    click.echo(f"Project {project} {said}.")
+    service.set_source(context, get_project(context, project), None if most == "off" else Role(most))
+    takes = "takes no members" if most == "off" else "takes members"
+    click.echo(f"Project {project} {takes} from its forge.")
 
 
 def _is_member(context: Context, project: Project, username: str) -> bool:
     user = identities.find_user(context.db, username)
-    return members.role(context.db, user.id, project.id) is not None
+    return members.find_role(context.db, user.id, project.id) is not None

@@ -15,7 +15,7 @@ import click
 from core import config as configuration
 from core.errors import NotFound
 from core.model import Project
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.services import vault
 from web.services.context import Context, open_context
 from web.store import audit, projects, schema
@@ -26,7 +26,7 @@ CONFIG = click.option("--config", "config_file", type=click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def typed_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
+def read_url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:  # noqa: ARG001
     """Return the URL; for "-" the first line of stdin, since all users of the machine can see a command's arguments."""
     if url != "-":
         return url
@@ -36,7 +36,7 @@ def typed_url(context: click.Context, parameter: click.Parameter, url: str | Non
 
 
 @contextmanager
-def opened(data: Path | None, config_file: Path | None) -> Iterator[Context]:
+def open_server(data: Path | None, config_file: Path | None) -> Iterator[Context]:
     """Open the database, the configuration and the key of a server, whether it is running or not."""
     config = configuration.load(data, config_file)
     if not config.database.exists():
@@ -54,7 +54,7 @@ def on_server(command: Callable[..., None]) -> Callable[..., None]:
     @CONFIG
     @wraps(command)
     def run(*arguments: Any, data: Path | None, config_file: Path | None, **given: Any) -> None:
-        with opened(data, config_file) as context:
+        with open_server(data, config_file) as context:
             command(context, *arguments, **given)
 
     return run
@@ -66,12 +66,14 @@ def _user_of_machine() -> str:
     return ""
 
 
-def project_named(context: Context, name: str) -> Project:
+def get_project(context: Context, name: str) -> Project:
     """Return a project; if there is none of this name, the error names the one that was probably meant.
 
     Requests get the plain error of the store: it must not name other projects, and takes as long as a success.
     """
     try:
-        return projects.by_name(context.db, name)
+        return projects.get_by_name(context.db, name)
     except NotFound:
-        raise NotFound(unknown("project", name, [found.name for found in projects.listing(context.db)])) from None
+        raise NotFound(
+            explain_unknown_name("project", name, [found.name for found in projects.list_projects(context.db)])
+        ) from None

@@ -12,8 +12,8 @@ from hooks.apis.registry import APIS
 from hooks.forges.registry import FORGES
 from hooks.statuses import CONTEXT
 from web.cli.forge import API_URL
-from web.cli.options import JSON, on_server, typed_url
-from web.cli.repository import described, printed
+from web.cli.options import JSON, on_server, read_url
+from web.cli.repository import describe, print_values
 from web.services import setup
 from web.services.context import Context
 from web.services.forges import webhook_setup
@@ -24,8 +24,8 @@ from web.store import users
 @click.command("add")
 @click.argument("name")
 @click.option(
-    "--repo", "url", callback=typed_url,
-    help="Clone URL of a repository elsewhere, - to read it from stdin; without one it is pushed to this server.",
+    "--repo", "url", callback=read_url,
+    help="Clone URL of a repository elsewhere; - reads it from stdin. Without it, this server hosts the repository.",
 )  # fmt: skip
 @click.option(
     "--forge",
@@ -43,22 +43,22 @@ def add(
 ) -> None:
     """Add a project and print its webhook.
 
-    Prints its webhook's URL and secret, and the forge's page where both are entered.
+    Prints the URL and secret of its webhook, and the page of the forge to enter both on.
     """
     forge = forge or connecting.detect_forge(context.config, url)
     if api_url and not token_file:
         raise InvalidInput("--api-url needs --token-file: without a token, no API is called")
     token = _token(token_file, forge) if token_file else ""
     made, secret = connecting.add(context, name, _admin_id(context), url, forge)
-    said, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
-    repository = hosting.repository_of(context.db, made)
-    printed(described(context.config, made, repository) | {"webhook_secret": secret}, as_json)
+    results, problem = _set_up(context, made, token, api_url or "") if token else ([], None)
+    repository = hosting.get_repository(context.db, made)
+    print_values(describe(context.config, made, repository) | {"webhook_secret": secret}, as_json)
     if repository.status_context != CONTEXT:
         text = "Another project uses this repository too: the statuses of this one are named"
         click.echo(f"{text} {repository.status_context}.", err=True)
-    if not as_json and not token and not context.config.server.url and hosting.webhook_page(repository):
+    if not as_json and not token and not context.config.server.url and hosting.get_new_webhook_page(repository):
         click.echo("The forge cannot reach that address: set `url` below [server] in config.toml.", err=True)
-    for line in said:
+    for line in results:
         click.echo(line, err=as_json)
     if problem is not None:
         raise InvalidInput(f"project {name} was added, but {problem}; then run `pushmill project set-token {name}`")
@@ -67,7 +67,7 @@ def add(
 def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[list[str], PushmillError | None]:
     """Store the token and create the webhook; return what was done, or the error. The project stays in any case."""
     try:
-        connecting.store_token(context, hosting.repository_of(context.db, made), token, api_url)
+        connecting.store_token(context, hosting.get_repository(context.db, made), token, api_url)
         return webhook_setup.set_up(context, made, added=True), None
     except (ForgeError, InvalidInput) as error:
         return [], error
@@ -75,7 +75,7 @@ def _set_up(context: Context, made: Project, token: str, api_url: str) -> tuple[
 
 def _token(file: IO[str], forge: str) -> str:
     if forge not in APIS:
-        raise InvalidInput(credentials.no_api_reason(forge))
+        raise InvalidInput(credentials.explain_missing_api(forge))
     token = file.read().strip()
     if not token:
         raise InvalidInput(f"the token file {file.name} is empty")
@@ -84,7 +84,7 @@ def _token(file: IO[str], forge: str) -> str:
 
 def _admin_id(context: Context) -> int:
     """Return the owner of projects that are added on the command line."""
-    owner = users.by_name(context.db, setup.ADMIN)
+    owner = users.find_by_name(context.db, setup.ADMIN)
     if owner is None:
         raise NotFound("no admin exists yet; the first `pushmill up` creates one")
     return owner.id

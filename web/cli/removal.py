@@ -9,8 +9,8 @@ import click
 
 from core.errors import Conflict
 from core.model import Project
-from core.units import size_text
-from web.cli.options import JSON, on_server, project_named
+from core.units import format_size
+from web.cli.options import JSON, get_project, on_server
 from web.services import removal, setup
 from web.services.context import Context
 from web.services.removal import Content
@@ -31,12 +31,12 @@ def remove(context: Context, name: str, dry_run: bool, yes: bool, force: bool, a
     completes an interrupted removal.
     """
     removal.clear_leftovers(context.config)
-    project = project_named(context, name)
-    found = removal.content(context, project)
+    project = get_project(context, name)
+    found = removal.count_content(context, project)
     _show(project, found, as_json)
     if dry_run:
         return
-    if (running := removal.unfinished(context.db, project)) and not force:
+    if (running := removal.list_unfinished(context.db, project)) and not force:
         raise Conflict(f"{', '.join(running[:10])} of {name} have not ended: stop them, or use --force")
     if not yes:
         click.confirm(f"Remove project {name} for good?", abort=True, err=True)
@@ -44,9 +44,9 @@ def remove(context: Context, name: str, dry_run: bool, yes: bool, force: bool, a
 
 
 def _remove(context: Context, project: Project) -> None:
-    page = hosting.webhook_page(hosting.repository_of(context.db, project))
+    page = hosting.get_new_webhook_page(hosting.get_repository(context.db, project))
     removal.stop_all(context, project, setup.ADMIN)
-    for _ in removal.steps(context, project):
+    for _ in removal.remove_in_steps(context, project):
         pass
     click.echo(f"Project {project.name} is removed.", err=True)
     if page:
@@ -58,7 +58,7 @@ def _show(project: Project, found: Content, as_json: bool) -> None:
         click.echo(json.dumps({"project": project.name, **asdict(found)}, indent=2))
         return
     click.echo(f"Project {project.name} has")
-    outputs = f", {size_text(found.output_bytes)}"
+    outputs = f", {format_size(found.output_bytes)}"
     for count, one, more, rest in (
         (found.executions, "execution", "executions", ""),
         (found.tasks, "task", "tasks", ""),
@@ -67,5 +67,5 @@ def _show(project: Project, found: Content, as_json: bool) -> None:
         (found.outputs, "output file", "output files", outputs),
     ):
         click.echo(f"  {count:>10,} {one if count == 1 else more}{rest}")
-    click.echo(f"  {size_text(found.log_bytes):>10} of logs")
-    click.echo(f"  {size_text(found.repository_bytes):>10} of git repositories")
+    click.echo(f"  {format_size(found.log_bytes):>10} of logs")
+    click.echo(f"  {format_size(found.repository_bytes):>10} of git repositories")

@@ -11,7 +11,7 @@ import click
 from core.config import Config
 from core.model import Project, Repository
 from hooks.forges.registry import FORGES
-from web.cli.options import JSON, on_server, project_named, typed_url
+from web.cli.options import JSON, get_project, on_server, read_url
 from web.services.context import Context
 from web.services.repositories import hosting
 from web.store import projects
@@ -26,9 +26,9 @@ STORED = "user and password of the URL, stored encrypted"
 def show_all(context: Context, as_json: bool) -> None:
     """List projects."""
     found = [
-        described(context.config, listed, repository)
-        for listed in projects.listing(context.db)
-        for repository in projects.repositories(context.db, listed.id)
+        describe(context.config, listed, repository)
+        for listed in projects.list_projects(context.db)
+        for repository in projects.list_repositories(context.db, listed.id)
     ]
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -45,10 +45,10 @@ def show_all(context: Context, as_json: bool) -> None:
 @on_server
 def show(context: Context, name: str, as_json: bool) -> None:
     """Show a project with its webhook's URL and secret."""
-    found = project_named(context, name)
-    repository = hosting.repository_of(context.db, found)
-    secret = context.vault.decrypt(projects.secret(context.db, repository.id)).decode()
-    printed(described(context.config, found, repository) | {"webhook_secret": secret}, as_json)
+    found = get_project(context, name)
+    repository = hosting.get_repository(context.db, found)
+    secret = context.vault.decrypt(projects.get_secret(context.db, repository.id)).decode()
+    print_values(describe(context.config, found, repository) | {"webhook_secret": secret}, as_json)
 
 
 @click.command("set-secret")
@@ -60,16 +60,16 @@ def set_secret(context: Context, name: str) -> None:
     For forges that create secrets themselves, such as GitLab's signing tokens. The command asks for the secret or reads
     it from stdin.
     """
-    found = project_named(context, name)
+    found = get_project(context, name)
     piped = not sys.stdin.isatty()
     secret = sys.stdin.readline().strip() if piped else click.prompt("Secret", hide_input=True, err=True)
-    hosting.set_secret(context.db, context.vault, found, secret)
+    hosting.set_secret(context, found, secret)
     click.echo(f"Stored the webhook secret of project {name}.")
 
 
 @click.command("set-url")
 @NAME
-@click.argument("url", callback=typed_url)
+@click.argument("url", callback=read_url)
 @click.option(
     "--forge",
     type=click.Choice(sorted(FORGES)),
@@ -81,10 +81,10 @@ def set_url(context: Context, name: str, url: str, forge: str | None) -> None:
 
     For a repository that was renamed, or moved to another forge. "-" reads URL from stdin.
     """
-    found = project_named(context, name)
-    before = hosting.repository_of(context.db, found)
+    found = get_project(context, name)
+    before = hosting.get_repository(context.db, found)
     after = hosting.set_url(context, found, url, forge)
-    shown = described(context.config, found, after)
+    shown = describe(context.config, found, after)
     click.echo(f"Project {name} is now fetched from {shown['repository']}.")
     if after.forge != before.forge:
         click.echo(
@@ -113,13 +113,13 @@ def set_url(context: Context, name: str, url: str, forge: str | None) -> None:
 def deploy_key(context: Context, name: str, new: bool, as_json: bool) -> None:
     """Show or replace the deploy key of project NAME.
 
-    Prints the public key with which the project is fetched over ssh, and the page where it is entered.
+    Prints the public key with which the server fetches over ssh, and the page of the forge to enter it on.
     """
-    found = project_named(context, name)
-    if new or not hosting.deploy_key(hosting.repository_of(context.db, found)):
-        hosting.new_deploy_key(context.db, context.vault, found)
-    repository = hosting.repository_of(context.db, found)
-    shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.deploy_key_page(repository)}
+    found = get_project(context, name)
+    if new or not hosting.get_deploy_key(hosting.get_repository(context.db, found)):
+        hosting.replace_deploy_key(context, found)
+    repository = hosting.get_repository(context.db, found)
+    shown = {"deploy_key": repository.deploy_key, "deploy_key_page": hosting.get_deploy_key_page(repository)}
     if as_json:
         click.echo(json.dumps(shown, indent=2))
         return
@@ -130,7 +130,7 @@ def deploy_key(context: Context, name: str, new: bool, as_json: bool) -> None:
     )
 
 
-def described(config: Config, found: Project, repository: Repository) -> dict[str, str]:
+def describe(config: Config, found: Project, repository: Repository) -> dict[str, str]:
     base = config.server.url.rstrip("/") or config.local_url
     hosted = repository.forge == projects.HOSTED
     return {
@@ -139,16 +139,16 @@ def described(config: Config, found: Project, repository: Repository) -> dict[st
         "forge": repository.forge,
         "repository": f"{base}/git/{found.name}.git" if hosted else repository.url or "",
         "credentials": STORED if repository.has_login else "",
-        "webhook_url": base + hosting.webhook_path(found, repository.forge),
-        "webhook_page": hosting.webhook_page(repository),
-        "deploy_key": hosting.deploy_key(repository),
-        "deploy_key_page": hosting.deploy_key_page(repository),
+        "webhook_url": base + hosting.get_webhook_path(found, repository.forge),
+        "webhook_page": hosting.get_new_webhook_page(repository),
+        "deploy_key": hosting.get_deploy_key(repository),
+        "deploy_key_page": hosting.get_deploy_key_page(repository),
         "page": f"{base}/p/{found.name}/",
     }
 
 
-def printed(values: Mapping[str, str], as_json: bool) -> None:
-    """Print the values of `described`; without --json, empty ones are left out."""
+def print_values(values: Mapping[str, str], as_json: bool) -> None:
+    """Print the values of `describe`; without --json, empty ones are left out."""
     if as_json:
         click.echo(json.dumps(values, indent=2))
         return

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from core.errors import InvalidInput
-from web.cli.options import on_server, project_named
+from web.cli.options import get_project, on_server
 from web.services.context import Context
 from web.store import projects
 from web.store.db import transaction
@@ -26,7 +26,7 @@ def rules(context: Context, name: str, file: Any, clear: bool) -> None:
     if file is not None and clear:
         raise InvalidInput("--set and --default cannot be used together")
     given = "" if clear else read_rules(file) if file is not None else None
-    project = project_named(context, name)
+    project = get_project(context, name)
     if given is None:
         click.echo(project.rules, nl=not project.rules.endswith("\n") and bool(project.rules))
         if not project.rules:

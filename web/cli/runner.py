@@ -15,12 +15,12 @@ from core.errors import InvalidInput
 from web.cli.options import JSON, on_server
 from web.services.context import Context
 from web.services.runners import overview, registration
-from web.services.runners.registration import Credentials, RunnerLimits
+from web.services.runners.registration import RunnerCredentials, RunnerLimits
 
 if TYPE_CHECKING:
     from web.services.scheduling.queues import Queues
 
-LOOK_S = 1.0  # between two checks of what a draining runner still runs
+LOOK_S = 1.0  # pause between two checks whether a draining runner still runs something
 NAME = click.argument("name")
 SLOTS = click.option("--slots", type=int, help="Slots that it may report (default: 16).")
 PROJECTS = click.option("--project", "names", multiple=True, help="Project that it serves (repeatable; default: all).")
@@ -42,7 +42,7 @@ def register(
     """
     limits = RunnerLimits(slots=slots, projects=names or None)
     with _queues(context) as line:
-        _print(registration.register(context.db, context.config, line, name, slugs, limits), as_json)
+        _print(registration.register(context, line, name, slugs, limits), as_json)
 
 
 @click.command("limit")
@@ -54,13 +54,15 @@ def register(
 def limit(context: Context, name: str, slots: int | None, names: tuple[str, ...], all_projects: bool) -> None:
     """Limit the slots and projects of runner NAME.
 
-    Options that are not given keep their value.
+    Limits without an option stay as they are.
     """
     if names and all_projects:
         raise InvalidInput("--project and --all-projects cannot be used together")
     wanted = () if all_projects else names or None
-    registration.limit(context.db, registration.by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted))
-    now = registration.by_name(context.db, name)
+    registration.limit(
+        context.db, registration.get_by_name(context.db, name), RunnerLimits(slots=slots, projects=wanted)
+    )
+    now = registration.get_by_name(context.db, name)
     whose = f"projects {', '.join(now.projects)}" if now.projects else "every project"
     click.echo(f"{name} may have {now.most_slots} slots and serves {whose}")
 
@@ -75,7 +77,7 @@ def rotate_token(context: Context, name: str, as_json: bool) -> None:
     Creates a new token and a new Redis password. The old ones stop working; running executions continue.
     """
     with _queues(context) as line:
-        made = registration.rotate(context.db, context.config, line, registration.by_name(context.db, name))
+        made = registration.rotate(context, line, registration.get_by_name(context.db, name))
     _print(made, as_json)
 
 
@@ -88,14 +90,14 @@ def drain(context: Context, name: str, wait: bool) -> None:
 
     It finishes its running executions.
     """
-    runner = registration.by_name(context.db, name)
+    runner = registration.get_by_name(context.db, name)
     if count := registration.drain(context.db, runner):
         click.echo(f"{count} not yet started there {'waits' if count == 1 else 'wait'} for another runner")
-    running = overview.running(context.db, [runner])[runner.id]
+    running = overview.list_running_by_runner(context.db, [runner])[runner.id]
     click.echo(f"{name} is draining; it still runs {_named(running)}")
     while wait and running:
         time.sleep(LOOK_S)
-        left = overview.running(context.db, [runner])[runner.id]
+        left = overview.list_running_by_runner(context.db, [runner])[runner.id]
         if left and left != running:
             click.echo(f"waiting for {_named(left)}")
         running = left
@@ -108,7 +110,7 @@ def drain(context: Context, name: str, wait: bool) -> None:
 @on_server
 def resume(context: Context, name: str) -> None:
     """Resume drained runner NAME."""
-    registration.resume(context.db, registration.by_name(context.db, name))
+    registration.resume(context.db, registration.get_by_name(context.db, name))
     click.echo(f"{name} gets executions again")
 
 
@@ -121,11 +123,10 @@ def remove(context: Context, name: str, force: bool) -> None:
 
     Its token and its Redis password stop working. Its executions still show its name.
     """
-    db, config = context.db, context.config
     with _queues(context) as line:
-        registration.remove(db, config.logs_dir, line, registration.by_name(db, name), force=force)
+        registration.remove(context, line, registration.get_by_name(context.db, name), force=force)
     click.echo(f"{name} is removed; stop `pushmill runner` on its machine")
-    if name == config.runner.name:
+    if name == context.config.runner.name:
         click.echo("It is the runner of this machine: the next start of the server registers it again.")
 
 
@@ -135,11 +136,11 @@ def _queues(context: Context) -> Iterator[Queues]:
 
     from web.services.scheduling import queues
 
-    with Redis.from_url(queues.redis_url(context.config)) as connection:
+    with Redis.from_url(queues.get_redis_url(context.config)) as connection:
         yield queues.Queues(connection)
 
 
-def _print(made: Credentials, as_json: bool) -> None:
+def _print(made: RunnerCredentials, as_json: bool) -> None:
     if as_json:
         shown = asdict(made) | {"config": made.config, "command": registration.COMMAND}
         click.echo(json.dumps(shown, indent=2))

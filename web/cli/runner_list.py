@@ -19,7 +19,7 @@ from web.services.runners.overview import RunnerView
 @on_server
 def show_all(context: Context, as_json: bool) -> None:
     """List runners with their state, GPUs and load."""
-    found = overview.runner_views(context.db)
+    found = overview.list_runner_views(context.db)
     if as_json:
         click.echo(json.dumps([asdict(view) for view in found], indent=2))
         return
@@ -31,9 +31,9 @@ def show_all(context: Context, as_json: bool) -> None:
 
 def _lines(view: RunnerView) -> list[str]:
     """Return a runner's lines for the terminal: one summary line, and one for each further detail."""
-    seen = f"seen {formats.ago(view.last_seen_at)}" if view.last_seen_at else ""
-    parts = (", ".join(view.environments), overview.capacity_text(view), seen)
+    seen = f"seen {formats.format_age(view.last_seen_at)}" if view.last_seen_at else ""
+    parts = (", ".join(view.environments), overview.format_capacity(view), seen)
     lines = [f"{view.name:<20}  {view.state:<12}  {'; '.join(filter(None, parts))}"]
-    lines += [f"  {label:<10}{text}" for label, text in overview.runner_facts(view)]
-    lines += [f"  {'runs':<10}{run.name}  {formats.one_line(run.step)}" for run in view.running]
+    lines += [f"  {label:<10}{text}" for label, text in overview.list_runner_facts(view)]
+    lines += [f"  {'runs':<10}{run.name}  {formats.to_one_line(run.step)}" for run in view.running]
     return lines

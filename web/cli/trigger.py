@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from web.cli.options import JSON, on_server, project_named
+from web.cli.options import JSON, get_project, on_server
 from web.cli.rules import read_rules
 from web.services.context import Context
 from web.services.presentation import formats
@@ -20,27 +20,27 @@ from web.services.triggers.preview import PlannedRun
 @click.command("trigger")
 @click.argument("name")
 @click.argument("ref")
-@click.option("--event", default="", help="push, tag, pull_request or schedule:RULE; by default a tag or a push.")
+@click.option(
+    "--event", default="", help="push, tag, pull_request or schedule:RULE (default: tag if REF is a tag, else push)."
+)
 @click.option("--branch", default="", help="The branch pushed to, or a pull request's base.")
 @click.option("--option", "-o", "options", multiple=True, help="Push option, as of git push -o (repeatable).")
 @click.option("--rules", "file", type=click.File("rb"), help="Try the rules in FILE; - reads stdin.")
 @JSON
 @on_server
-def trigger(
-    context: Context, name: str, ref: str, event: str, branch: str, options: tuple[str, ...], file: Any, as_json: bool
-) -> None:
+def trigger(context: Context, name: str, ref: str, file: Any, as_json: bool, **conditions: Any) -> None:
     """Show what REF would trigger, and why.
 
     REF is a commit, branch or tag. Nothing runs.
     """
     tried = read_rules(file) if file is not None else None
-    question = HypotheticalEvent(name=ref, event=event, branch=branch, options=options, rules=tried)
-    answer = dry_run.dry_run(context, project_named(context, name), question)
+    question = HypotheticalEvent(name=ref, rules=tried, **conditions)
+    answer = dry_run.evaluate_event(context, get_project(context, name), question)
     if as_json:
         click.echo(json.dumps(_plain(answer), indent=2))
         return
     for line in _lines(answer):
-        click.echo(formats.one_line(line))  # may contain names from a stranger's commit
+        click.echo(formats.to_one_line(line))  # may contain names from a stranger's commit
 
 
 def _plain(answer: DryRun) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from core.config import Config
 from core.errors import InvalidInput
 from core.identity import Scope, Token
 from core.rights import Role
-from web.cli.options import JSON, on_server, project_named
+from web.cli.options import JSON, get_project, on_server
 from web.services import identities
 from web.services.context import Context
 from web.services.presentation import formats
 from web.store import members, users
 
-NAME = click.argument("name")
+NAME = click.argument("name", metavar="USER")
 ADMIN, USER = "admin", "user"  # roles on the server
 
 
@@ -29,13 +29,13 @@ def user() -> None:
 
 @user.command("add")
 @NAME
-@click.option("--admin", "is_admin", is_flag=True, help="Let the user also administer runners and environments.")
+@click.option("--admin", "is_admin", is_flag=True, help="Make the user a server admin.")
 @click.option("--invite", is_flag=True, help="Print a link by which the user sets a password or gets a token.")
 @on_server
 def add(context: Context, name: str, is_admin: bool, invite: bool) -> None:
     """Add a user.
 
-    A new user sees no project: `pushmill user set-role NAME ROLE --project PROJECT` gives a role.
+    A new user sees no project: `pushmill user set-role USER ROLE --project PROJECT` gives a role.
     """
     identities.add_user(context.db, name, is_admin=is_admin)
     link = _link(context.config, identities.invite(context.db, name)) if invite else ""
@@ -63,7 +63,7 @@ def set_role(context: Context, name: str, role: str, project_name: str | None) -
     if project_name is None:
         identities.set_admin(context.db, name, is_admin=role == ADMIN)
     else:
-        project = project_named(context, project_name)
+        project = get_project(context, project_name)
         identities.set_role(context.db, project, name, None if role == "none" else Role(role))
     click.echo(f"User {name} now has the role {role}{f' in {project_name}' if project_name else ''}.")
 
@@ -72,9 +72,9 @@ def set_role(context: Context, name: str, role: str, project_name: str | None) -
 @NAME
 @on_server
 def reset(context: Context, name: str) -> None:
-    """Print a link to a new password or token.
+    """Print a new invitation link for a user.
 
-    The old password and all sessions of the user end; tokens stay until `pushmill token revoke`.
+    The old password stops working, and all sessions of the user end. Tokens keep working: see `pushmill token revoke`.
     """
     link = _link(context.config, identities.reset_password(context.db, name))
     click.echo(link)
@@ -86,14 +86,14 @@ def reset(context: Context, name: str) -> None:
 @on_server
 def show_users(context: Context, as_json: bool) -> None:
     """List users."""
-    found = users.listing(context.db)
-    roles = members.projects_of_users(context.db, [one.id for one in found])
+    found = users.list_users(context.db)
+    roles = members.list_projects_by_user(context.db, [one.id for one in found])
     if as_json:
         click.echo(json.dumps([asdict(one) | {"projects": dict(roles[one.id])} for one in found], indent=2))
         return
     for one in found:
         role = "administrator" if one.is_admin else "user"
-        state = f"disabled {formats.ago(one.disabled_at)}" if one.disabled_at else ""
+        state = f"disabled {formats.format_age(one.disabled_at)}" if one.disabled_at else ""
         held = ", ".join(f"{project} ({role})" for project, role in roles[one.id])
         click.echo(f"{one.username:<32}  {role:<13}  {'  '.join(filter(None, (state, held)))}".rstrip())
 
@@ -125,7 +125,7 @@ def token() -> None:
 
 
 @token.command("new")
-@click.argument("username")
+@click.argument("username", metavar="USER")
 @click.option(
     "--scope", "scopes", type=click.Choice([scope.value for scope in Scope]), multiple=True, required=True,
     help="read: pages, API, git fetch. push: git push. launch: read, push, launch, stop. admin: everything. Repeatable.",
@@ -135,9 +135,9 @@ def token() -> None:
 @on_server
 def new(context: Context, username: str, scopes: tuple[str, ...], expires: str | None, name: str) -> None:
     """Create a token and print it, once."""
-    lifetime_s = None if expires is None else configuration.duration(expires, "--expires")
+    lifetime_s = None if expires is None else configuration.parse_duration(expires, "--expires")
     chosen = {Scope(scope) for scope in scopes}
-    made = identities.new_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
+    made = identities.create_token(context.db, username, chosen, name=name, lifetime_s=lifetime_s)
     click.echo(made.secret)
     until = f"until {made.expires_at}" if made.expires_at else "until it is revoked"
     click.echo(f"This is token {made.id} of {username}, shown only once. It works {until}.", err=True)
@@ -146,14 +146,14 @@ def new(context: Context, username: str, scopes: tuple[str, ...], expires: str |
 
 
 @token.command("list")
-@click.argument("username", required=False)
+@click.argument("username", metavar="[USER]", required=False)
 @JSON
 @on_server
 def show_tokens(context: Context, username: str | None, as_json: bool) -> None:
     """List the tokens of all users or one."""
     if username:
         identities.find_user(context.db, username)
-    found = [one for one in users.tokens(context.db) if username in (None, one.username)]
+    found = [one for one in users.list_tokens(context.db) if username in (None, one.username)]
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
         return
@@ -174,7 +174,7 @@ def revoke(context: Context, number: int) -> None:
 
 
 def _line(one: Token) -> str:
-    used = f"used {formats.ago(one.last_used_at)}" if one.last_used_at else "never used"
+    used = f"used {formats.format_age(one.last_used_at)}" if one.last_used_at else "never used"
     until = f"until {one.expires_at[:16]}Z" if one.expires_at and one.state == "active" else ""
     columns = (
         f"{one.id:>4}",

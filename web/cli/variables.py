@@ -9,12 +9,12 @@ from dataclasses import asdict
 import click
 
 from core.errors import InvalidInput
-from core.text import printable
-from web.cli.options import JSON, on_server, project_named
+from core.text import make_printable
+from web.cli.options import JSON, get_project, on_server
 from web.services.context import Context
 from web.services.executions import variables
 
-SHOWN = 60  # characters of a value in the list
+SHOWN = 60  # most characters of a value in the list
 
 
 @click.group("variable")
@@ -41,9 +41,9 @@ def set_one(context: Context, project: str, name: str, value: str | None, secret
             f"everybody on this machine can see a command line: leave out the value of {name} "
             "to be asked for it, or pipe it in"
         )
-    found = project_named(context, project)
-    text = _asked(name) if value is None else value
-    note = variables.set_one(context.db, context.vault, found, name, text, is_secret=secret)
+    found = get_project(context, project)
+    text = _read_value(name) if value is None else value
+    note = variables.set_variable(context, found, name, text, is_secret=secret)
     click.echo(f"{name} is set in project {project}; executions that start from now on get it.")
     if note:
         click.echo(f"{note}.", err=True)
@@ -58,7 +58,7 @@ def show_all(context: Context, project: str, as_json: bool) -> None:
 
     For secrets, only the names are listed.
     """
-    found = variables.listing(context.db, context.vault, project_named(context, project))
+    found = variables.list_variables(context, get_project(context, project))
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
@@ -76,11 +76,11 @@ def show_all(context: Context, project: str, as_json: bool) -> None:
 @on_server
 def remove(context: Context, project: str, name: str) -> None:
     """Remove a variable."""
-    variables.remove(context.db, project_named(context, project), name)
+    variables.remove(context.db, get_project(context, project), name)
     click.echo(f"{name} is removed from project {project}.")
 
 
-def _asked(name: str) -> str:
+def _read_value(name: str) -> str:
     """Ask for the value without echo, or read it from stdin without the line end that `echo` adds."""
     if sys.stdin.isatty():
         return str(click.prompt(f"Value of {name}", hide_input=True, default="", show_default=False))
@@ -92,4 +92,4 @@ def _asked(name: str) -> str:
 
 def _on_one_line(value: str) -> str:
     first, *more = value.split("\n")
-    return printable(first[:SHOWN]) + ("…" if more or len(first) > SHOWN else "")
+    return make_printable(first[:SHOWN]) + ("…" if more or len(first) > SHOWN else "")

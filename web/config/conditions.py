@@ -33,7 +33,7 @@ def find_problem(expression: str) -> str:
     return ""
 
 
-def variable_names(expression: str) -> frozenset[str]:
+def list_variable_names(expression: str) -> frozenset[str]:
     """Return the names of the values that a condition uses; empty for an invalid condition."""
     verifier = _Verifier()
     try:
@@ -61,7 +61,7 @@ def evaluate(expression: str, values: Mapping[str, Any]) -> bool:
         return False
 
 
-class _Reader(RewriterEvaluator):
+class _ConditionReader(RewriterEvaluator):
     """Accepts Python keywords as names, as the linter does: `lambda > 0.5`."""
 
     def rewrite_keyword(self, kw: str) -> str:
@@ -70,7 +70,7 @@ class _Reader(RewriterEvaluator):
 
 @lru_cache(maxsize=READ)
 def _read(expression: str) -> ast.AST:
-    return _Reader(VerifierUniverse()).parse(expression)
+    return _ConditionReader(VerifierUniverse()).parse(expression)
 
 
 class _Evaluator(Evaluator):

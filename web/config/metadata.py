@@ -62,7 +62,7 @@ def parse(line: bytes) -> dict[str, Any] | None:
     return {key: _value(value) for key, value in data.items() if key != TIME_KEY and len(key) <= KEY_CHARACTERS} or None
 
 
-def as_number(value: Any) -> float | None:
+def to_number(value: Any) -> float | None:
     """Return a value as a number for charts and sorting: only numbers and numeric text have one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

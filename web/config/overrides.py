@@ -8,14 +8,14 @@ from typing import Any
 
 from core.errors import InvalidFields, InvalidInput, Problem
 from core.model import TargetKind
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.config.pipelines.override import apply_override
-from web.config.steps.model import step_items
-from web.config.tasks.blueprint import load_task, task_item
+from web.config.steps.model import map_step_items
+from web.config.tasks.blueprint import get_task_item, load_task
 
 TITLE_CHARS = 200
 TAG_CHARS = 100
-MAX_TAGS = 50
+MAX_TAGS = 100  # of an execution, task or pipeline, at its launch and later
 MAX_PRIORITY = 1000  # as in rules
 MAX_TIME_LIMIT_S = 366 * 86_400
 
@@ -41,7 +41,7 @@ class Overrides:
 
     @property
     def of_step(self) -> dict[str, Any]:
-        """Return the replaced keys of a step by field, without a time limit that `override_problems` reports."""
+        """Return the replaced keys of a step by field, without a time limit that `find_override_problems` reports."""
         given = {
             "image": self.image,
             "command": self.command,
@@ -51,7 +51,7 @@ class Overrides:
         return {name: value for name, value in given.items() if value not in ("", None, [], ())}
 
 
-def override_problems(overrides: Overrides) -> Iterator[Problem]:
+def find_override_problems(overrides: Overrides) -> Iterator[Problem]:
     """Yield the problems of values that do not depend on what is launched."""
     if len(overrides.title) > TITLE_CHARS or not overrides.title.isprintable():
         yield Problem(f"a title has at most {TITLE_CHARS} characters on one line", "title")
@@ -72,7 +72,7 @@ def _is_time_limit(seconds: int | None) -> bool:
     return seconds is not None and 1 <= seconds <= MAX_TIME_LIMIT_S
 
 
-def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -> Any:
+def override_config(config: Any, kind: TargetKind, name: str, overrides: Overrides) -> Any:
     """Return the items that the target needs, its step with the overrides; or the configuration without any.
 
     Raises NotFound for an unknown target, and InvalidFields.
@@ -83,9 +83,9 @@ def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -
     if kind is TargetKind.PIPELINE:
         text = "a pipeline's nodes have it, not the pipeline: change valohai.yaml"
         raise InvalidFields([Problem(f"{key.replace('_', ' ')}: {text}", key) for key in given])
-    of_task = [task_item(config, name)] if kind is TargetKind.TASK else []
+    of_task = [get_task_item(config, name)] if kind is TargetKind.TASK else []
     step_name = load_task(config, name).step if of_task else name
-    if step_name not in (steps := step_items(config)):
+    if step_name not in (steps := map_step_items(config)):
         return config  # planning reports it
     body: dict[str, Any] = dict(steps[step_name]["step"])
     problems = []
@@ -102,5 +102,5 @@ def overridden(config: Any, kind: TargetKind, name: str, overrides: Overrides) -
     return [*of_task, {"step": body}]
 
 
-def unknown_target(kind: TargetKind, name: str, known: Iterable[str]) -> Problem:
-    return Problem(unknown(kind, name, known), str(kind), name, "does_not_exist")
+def make_unknown_target_problem(kind: TargetKind, name: str, known: Iterable[str]) -> Problem:
+    return Problem(explain_unknown_name(kind, name, known), str(kind), name, "does_not_exist")

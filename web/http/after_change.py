@@ -30,7 +30,7 @@ def unseen(view: View) -> View:
     return view
 
 
-WAYS = {"api": Way.API, "git": Way.GIT, "hooks": Way.FORGE}  # by the first part of a path
+WAYS = {"api": Way.API, "git": Way.GIT, "hooks": Way.FORGE}  # way of a change by the first part of the path
 
 
 def init_app(app: Flask) -> None:
@@ -44,7 +44,7 @@ def _begin() -> None:
     way = WAYS.get(request.path.split("/")[1], Way.PAGE)
     username, token_id = (g.user.username, g.identity.token_id) if g.identity else ("", None)
     audit.set_actor(Actor(way=way, username=username, token_id=token_id, address=request.remote_addr or ""))
-    g.rows_changed = auth.db().conn.total_changes if g.user or g.runner else None
+    g.rows_changed = auth.get_db().conn.total_changes if g.user or g.runner else None
 
 
 def _forget_actor(error: BaseException | None) -> None:  # noqa: ARG001
@@ -53,15 +53,15 @@ def _forget_actor(error: BaseException | None) -> None:  # noqa: ARG001
 
 def _announce(response: Response) -> Response:
     before = g.get("rows_changed")
-    if before is None or auth.db().conn.total_changes == before:
+    if before is None or auth.get_db().conn.total_changes == before:
         return response
-    if g.user and not audit.actor().recorded:  # a new view: a test asks for an entry that says more
+    if g.user and not audit.get_actor().recorded:  # a new view: a test asks for an entry that says more
         name = (request.view_args or {}).get("name")
-        audit.record(auth.db(), Act.REQUEST, Kind.ROUTE, request.endpoint, detail=f"project {name}" if name else "")
+        audit.record(auth.get_db(), Act.REQUEST, Kind.ROUTE, request.endpoint, detail=f"project {name}" if name else "")
     execution = (request.view_args or {}).get("execution")  # reports of runners name it
     wakes = getattr(current_app.view_functions[request.endpoint or ""], "wakes", None)
     if wakes is None:
-        auth.server().announcer.announce(auth.db(), execution)
+        auth.get_server().announcer.announce(auth.get_context(), execution)
     elif wakes:
-        auth.server().announcer.wake(execution)
+        auth.get_server().announcer.wake(execution)
     return response

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, request
 from redis import Redis
@@ -30,17 +32,29 @@ from web.services import removal, vault
 from web.services.announcer import Announcer
 from web.services.executions import outputs
 from web.services.logins.providers import Providers
-from web.services.scheduling.queues import Queues, redis_url
+from web.services.scheduling.queues import Queues, get_redis_url
 
 BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+HARDENING = {  # unless the view has set others
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Web(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function: none is a coroutine, and asking each one in each request takes as long as a query."""
+        return func
 
 
 def create_app(config: Config) -> Flask:
-    app = Flask("web", template_folder=str(_templates()), static_folder=None)
+    app = Web("web", template_folder=str(_templates()), static_folder=None)
     key = vault.load(config.data / "secret.key")
     removal.clear_leftovers(config)
     outputs.clear_incoming(config.outputs_dir)  # safe at start: there is only one web process
@@ -52,26 +66,16 @@ def create_app(config: Config) -> Flask:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=config.server.url.startswith("https://"),
     )
-    queues = Queues(Redis.from_url(redis_url(config)))
+    queues = Queues(Redis.from_url(get_redis_url(config)))
     app.extensions["pushmill"] = auth.Server(
         config=config,
         queues=queues,
         vault=key,
-        announcer=Announcer(config, queues),
+        announcer=Announcer(queues),
         providers=Providers(config.login),
     )
-    for blueprint in (
-        webhooks.blueprint,
-        git.blueprint,
-        lfs.blueprint,
-        live.blueprint,
-        changes.blueprint,
-        badges.blueprint,
-        runner_api.blueprint,
-        v0.blueprint,
-        downloads.blueprint,
-    ):
-        app.register_blueprint(blueprint)
+    for module in (webhooks, git, lfs, live, changes, badges, runner_api, v0, downloads):
+        app.register_blueprint(module.blueprint)
     static_files.init_app(app)
     register_pages(app)
     app.add_url_rule("/healthz", "healthz", healthz)
@@ -95,15 +99,15 @@ def _templates() -> Path:
 
 @auth.public
 def healthz() -> Response:
-    auth.db().execute("SELECT 1")
+    auth.get_db().execute("SELECT 1")
     return Response("ok\n", mimetype="text/plain")
 
 
 def _harden(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "same-origin")
-    response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    if "Cache-Control" not in response.headers:
-        response.headers["Cache-Control"] = "no-store" if request.path.startswith("/api/") else "no-cache"
+    present = {name.lower() for name, _ in response.headers}  # looking up a missing header is slow
+    for name, value in HARDENING.items():
+        if name.lower() not in present:
+            response.headers.add(name, value)
+    if "cache-control" not in present:
+        response.headers.add("Cache-Control", "no-store" if request.path.startswith("/api/") else "no-cache")
     return response

@@ -19,7 +19,7 @@ A user by Basic authentication with a token as the password, or a runner:
 
 `may` alone decides what a user is allowed to do, by the table in `core.rights`. The project of a route with a name is
 checked before the view runs. Views of the API, whose routes name executions or data, call `enter` with the project that
-they find, and show in lists only `visible_projects`. A project without a role answers like one that does not exist.
+they find, and show in lists only `list_visible_project_ids`. A project without a role answers like one that does not exist.
 
 A session cookie contains a secret of a row in the database, which is read in each request together with the token that
 the session was begun with. So logging out, revoking, expiry and disabling a user end sessions at once. Tests request
@@ -43,7 +43,7 @@ from core.config import Config
 from core.errors import NotFound
 from core.identity import Identity
 from core.model import Runner, User
-from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action, Role, in_scope, rights
+from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action, Role, is_in_scope, list_rights
 from web.services import login
 from web.services.announcer import Announcer
 from web.services.checks.background import Checks
@@ -74,22 +74,22 @@ class Server:
     local: threading.local = field(default_factory=threading.local)
 
 
-def server() -> Server:
+def get_server() -> Server:
     found: Server = current_app.extensions["pushmill"]
     return found
 
 
-def context() -> Context:
+def get_context() -> Context:
     """Return what services need, with this thread's database connection, which lives as long as the thread."""
-    here = server()
+    here = get_server()
     if not hasattr(here.local, "context"):
         here.local.context = Context(db=connect(here.config.database), config=here.config, vault=here.vault)
     found: Context = here.local.context
     return found
 
 
-def db() -> Database:
-    return context().db
+def get_db() -> Database:
+    return get_context().db
 
 
 def may(identity: Identity, action: Action, role: Role | None) -> bool:
@@ -97,10 +97,10 @@ def may(identity: Identity, action: Action, role: Role | None) -> bool:
 
     The only place that decides this. The role is None outside projects.
     """
-    return action in rights(role, is_admin=identity.user.is_admin) and in_scope(identity.scopes, action)
+    return action in list_rights(role, is_admin=identity.user.is_admin) and is_in_scope(identity.scopes, action)
 
 
-def allowed(action: Action) -> bool:
+def is_allowed(action: Action) -> bool:
     """Return whether the user of this request may perform the action in the project of this request."""
     return g.identity is not None and may(g.identity, action, g.role)
 
@@ -113,7 +113,10 @@ def enter(project_id: int, missing: str, action: Action | None = None) -> None:
     """
     if g.identity is not None:
         _enter(
-            g.identity, members.role(db(), g.identity.user.id, project_id), missing, [action] if action else g.actions
+            g.identity,
+            members.find_role(get_db(), g.identity.user.id, project_id),
+            missing,
+            [action] if action else g.actions,
         )
 
 
@@ -122,27 +125,27 @@ def enter_named(identity: Identity, name: str, *actions: Action) -> None:
 
     Raises NotFound and Forbidden. Unknown and invisible projects cost the same query.
     """
-    place = members.membership(db(), identity.user.id, name)
+    place = members.find_membership(get_db(), identity.user.id, name)
     creates = place is None and Action.PUSH in actions and not identity.user.is_admin
-    if creates and (Action.READ not in actions or in_scope(identity.scopes, Action.CREATE)):
+    if creates and (Action.READ not in actions or is_in_scope(identity.scopes, Action.CREATE)):
         _enter_server(identity, Action.CREATE)
     else:
         asked = request.path.split("/")[2].removesuffix(".git")  # a UUID, where the name would say too much
-        _enter(identity, place.role if place else None, invisible(asked), actions)
+        _enter(identity, place.role if place else None, explain_invisible_project(asked), actions)
 
 
-def invisible(project: str) -> str:
+def explain_invisible_project(project: str) -> str:
     """Return the error for an invisible project: the same for an unknown one and for one without a role."""
     return f"there is no project {project!r} that you can see: ask its owner for a role in it"
 
 
-def visible_projects() -> frozenset[int] | None:
+def list_visible_project_ids() -> frozenset[int] | None:
     """Return the ids of the projects that the user may see; None for all."""
-    person = current_user()
-    return None if person.is_admin else members.project_ids(db(), person.id)
+    person = get_current_user()
+    return None if person.is_admin else members.list_project_ids(get_db(), person.id)
 
 
-def current_user() -> User:
+def get_current_user() -> User:
     """Return the user of a @user or @git request; raise Unauthorized without one."""
     if g.user is None:
         raise Unauthorized
@@ -150,7 +153,7 @@ def current_user() -> User:
     return found
 
 
-def current_identity() -> Identity:
+def get_current_identity() -> Identity:
     """Return the identity of a @user request, or of a user's @git request; raise Unauthorized without one."""
     if g.identity is None:
         raise Unauthorized
@@ -158,7 +161,7 @@ def current_identity() -> Identity:
     return found
 
 
-def current_runner() -> Runner:
+def get_current_runner() -> Runner:
     """Return the runner of a @runner request."""
     found: Runner = g.runner
     return found
@@ -180,7 +183,7 @@ create, account, admin = _requires(Action.CREATE), _requires(Action.ACCOUNT), _r
 git, git_push, git_either = _requires("git"), _requires("git_push"), _requires("git_either")
 
 
-def permission_of(app: Flask, endpoint: str) -> str | Action | None:
+def find_permission(app: Flask, endpoint: str) -> str | Action | None:
     if endpoint == "static" or endpoint.endswith(".static"):
         return "public"
     return getattr(app.view_functions[endpoint], "permission", None)
@@ -188,7 +191,7 @@ def permission_of(app: Flask, endpoint: str) -> str | Action | None:
 
 def init_app(app: Flask) -> None:
     """Check that every route declares its permission and enforce it on each request."""
-    undeclared = sorted(endpoint for endpoint in app.view_functions if permission_of(app, endpoint) is None)
+    undeclared = sorted(endpoint for endpoint in app.view_functions if find_permission(app, endpoint) is None)
     if undeclared:
         raise RuntimeError(f"these views declare no permission: {', '.join(undeclared)}")
     app.before_request(_enforce)
@@ -198,7 +201,7 @@ def _enforce() -> Response | None:
     g.user = g.runner = g.identity = g.role = None
     if request.endpoint is None:
         return None  # unknown route: 404 or 405 for everybody
-    permission = permission_of(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
+    permission = find_permission(current_app._get_current_object(), request.endpoint)  # type: ignore[attr-defined]  # noqa: SLF001
     if permission in ("git", "git_push", "git_either"):
         _check_git(_git_actions(permission))
     if permission == "runner":
@@ -210,7 +213,7 @@ def _enforce() -> Response | None:
 
 def _check_person(action: Action) -> Response | None:
     token = _header_token()
-    identity = users.by_token(db(), token) if token else session_identity()
+    identity = users.find_by_token(get_db(), token) if token else find_session_identity()
     if identity is None:
         if token:
             raise Unauthorized(f"Invalid token. Create a new one at {request.url_root}auth/tokens/ and log in with it.")
@@ -234,9 +237,9 @@ def _git_actions(permission: str) -> tuple[Action, ...]:
 def _check_git(actions: tuple[Action, ...]) -> None:
     given = request.authorization
     password = given.password if given is not None and given.type == "basic" else None
-    identity = users.by_token(db(), password) if password else None
+    identity = users.find_by_token(get_db(), password) if password else None
     if password and identity is None:
-        g.runner = runners.by_token(db(), password)
+        g.runner = runners.find_by_token(get_db(), password)
     if identity is not None:
         _admit(identity, *actions)
     elif g.runner is None:
@@ -253,30 +256,30 @@ def _admit(identity: Identity, *actions: Action) -> None:
         enter_named(identity, name, *actions)
     g.identity, g.user = identity, identity.user
     last = identity.last_used_at
-    if last is None or clock.seconds_between(last, clock.now()) > LAST_USED_S:
+    if last is None or clock.count_seconds_between(last, clock.now()) > LAST_USED_S:
         _touch(identity)
 
 
 def _enter(identity: Identity, role: Role | None, missing: str, actions: Sequence[Action]) -> None:
-    if Action.READ not in rights(role, is_admin=identity.user.is_admin):
+    if Action.READ not in list_rights(role, is_admin=identity.user.is_admin):
         raise NotFound(missing)
     if not any(may(identity, action, role) for action in actions):
-        raise Forbidden(refusal(identity, actions[0]))
+        raise Forbidden(explain_refusal(identity, actions[0]))
     g.role = role
 
 
 def _enter_server(identity: Identity, action: Action) -> None:
     """Check what does not depend on a role; the view checks the rest when it knows the project."""
-    fits = in_scope(identity.scopes, action)
-    if not fits or (action in OUTSIDE and action not in rights(None, is_admin=identity.user.is_admin)):
-        raise Forbidden(refusal(identity, action))
+    fits = is_in_scope(identity.scopes, action)
+    if not fits or (action in OUTSIDE and action not in list_rights(None, is_admin=identity.user.is_admin)):
+        raise Forbidden(explain_refusal(identity, action))
 
 
 def _touch(identity: Identity) -> None:
     if identity.session_id is not None:
-        sessions.touch(db(), identity.session_id)
+        sessions.touch(get_db(), identity.session_id)
     if identity.token_id is not None:
-        users.touch_token(db(), identity.token_id)
+        users.touch_token(get_db(), identity.token_id)
 
 
 def _project() -> str | None:
@@ -285,11 +288,11 @@ def _project() -> str | None:
     return str(found) if found and request.path.startswith(("/p/", "/git/")) else None
 
 
-def refusal(identity: Identity, action: Action) -> str:
+def explain_refusal(identity: Identity, action: Action) -> str:
     """Return the reason why `may` refuses the action, and the scope or role it needs."""
     if action is Action.ADMINISTER and not identity.user.is_admin:
         return "Only an administrator may do this."
-    if in_scope(identity.scopes, action):
+    if is_in_scope(identity.scopes, action):
         needed = " or ".join(role for role, actions in OF_ROLE.items() if action in actions)
         return f"You need the role {needed} in this project: an owner of it can give it to you."
     needed = " or ".join(scope for scope, actions in OF_SCOPE.items() if action in actions)
@@ -298,7 +301,7 @@ def refusal(identity: Identity, action: Action) -> str:
 
 
 def _check_runner() -> None:
-    g.runner = runners.by_token(db(), _header_token() or "")
+    g.runner = runners.find_by_token(get_db(), _header_token() or "")
     if g.runner is None:
         raise Unauthorized("Unknown runner token.")
 
@@ -310,52 +313,52 @@ def _header_token() -> str | None:
 
 def recognise(username: str, secret: str) -> Identity | None:
     """Return the identity of a user with this password or token. Raises TooMany."""
-    return login.recognise(db(), server().throttle, username, secret, request.remote_addr or "")
+    return login.recognise(get_db(), get_server().throttle, username, secret, request.remote_addr or "")
 
 
 def begin_session(user_id: int, token_id: int | None = None) -> None:
     """Replace the session with a new one for this user, which ends with the token, if one is given."""
     session.clear()
-    with transaction(db()):
+    with transaction(get_db()):
         client = request.user_agent.string
-        session["id"] = sessions.begin(db(), user_id, token_id, request.remote_addr or "", client)
+        session["id"] = sessions.begin(get_db(), user_id, token_id, request.remote_addr or "", client)
     if token_id is not None:
-        users.touch_token(db(), token_id)
+        users.touch_token(get_db(), token_id)
     session.permanent = True
 
 
 def end_session() -> None:
     """End the session, also where its cookie may have been copied to."""
     if g.identity is not None and g.identity.session_id is not None:
-        sessions.end(db(), g.identity.user.id, g.identity.session_id)
+        sessions.end(get_db(), g.identity.user.id, g.identity.session_id)
     session.clear()
 
 
-def session_identity() -> Identity | None:
+def find_session_identity() -> Identity | None:
     """Return the identity of the session cookie; None without a cookie, or when the session has ended."""
     secret = session.get("id")
-    return sessions.by_secret(db(), secret) if isinstance(secret, str) else None
+    return sessions.find_by_secret(get_db(), secret) if isinstance(secret, str) else None
 
 
 def resume(identity: Identity, project_id: int | None) -> bool:
     """Continue a streaming response, of a project or outside, as this identity; return False if it must end."""
     g.identity, g.user, g.role = identity, identity.user, None
     if project_id is None:
-        return in_scope(identity.scopes, Action.READ) and is_current(db(), identity)
-    g.role = members.role(db(), identity.user.id, project_id)
-    return may(identity, Action.READ, g.role) and is_current(db(), identity)
+        return is_in_scope(identity.scopes, Action.READ) and is_current(get_db(), identity)
+    g.role = members.find_role(get_db(), identity.user.id, project_id)
+    return may(identity, Action.READ, g.role) and is_current(get_db(), identity)
 
 
 def is_valid(db: Database, identity: Identity, action: Action, project_id: int) -> bool:
     """Return whether an identity still exists and may perform the action in a project."""
-    return may(identity, action, members.role(db, identity.user.id, project_id)) and is_current(db, identity)
+    return may(identity, action, members.find_role(db, identity.user.id, project_id)) and is_current(db, identity)
 
 
 def is_current(db: Database, identity: Identity) -> bool:
     """Return whether an identity still exists; not if its user was disabled meanwhile."""
     if identity.session_id is not None:
-        return sessions.by_id(db, identity.session_id) is not None
-    return identity.token_id is not None and users.by_token_id(db, identity.token_id) is not None
+        return sessions.find_by_id(db, identity.session_id) is not None
+    return identity.token_id is not None and users.find_by_token_id(db, identity.token_id) is not None
 
 
 def csrf_token() -> str:

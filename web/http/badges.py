@@ -12,7 +12,7 @@ from core import clock
 from web.http import auth
 from web.services.presentation import badges
 from web.services.presentation.badges import Badge, BadgeQuery
-from web.services.presentation.formats import one_line
+from web.services.presentation.formats import to_one_line
 
 blueprint = Blueprint("badges", __name__)
 
@@ -43,8 +43,12 @@ def badge(name: str, form: str) -> Response:
     keys = ("token", "branch", "step", "task", "pipeline", "metric", "label")
     asked = {key: request.args.get(key, "") for key in keys}
     question = BadgeQuery(project=name, event=request.args.get("event") or badges.PUSH, **asked)
-    found = badges.badge_for(auth.db(), auth.server().vault, question)
-    body = endpoint(found) if form == "json" else svg(found.label, found.message, COLOURS[found.kind]).encode()
+    found = badges.make_badge(auth.get_context(), question)
+    body = (
+        encode_endpoint(found)
+        if form == "json"
+        else render_svg(found.label, found.message, COLOURS[found.kind]).encode()
+    )
     etag = hashlib.sha256(body).hexdigest()[:32]
     response = Response(body, mimetype="application/json" if form == "json" else "image/svg+xml")
     if request.if_none_match.contains_weak(etag):  # a proxy that compresses makes the ETag weak
@@ -57,14 +61,14 @@ def badge(name: str, form: str) -> Response:
     return response
 
 
-def endpoint(found: Badge) -> bytes:
+def encode_endpoint(found: Badge) -> bytes:
     """Encode a badge as JSON for shields.io: https://shields.io/badges/endpoint-badge"""
     color = COLOURS[found.kind].removeprefix("#")
     label, message = _clamped(found.label), _clamped(found.message)
     return orjson.dumps({"schemaVersion": 1, "label": label, "message": message, "color": color})
 
 
-def svg(label: str, message: str, colour: str) -> str:
+def render_svg(label: str, message: str, colour: str) -> str:
     """Draw a flat badge. Equal arguments give equal bytes, so that ETags match."""
     label, message = _clamped(label), _clamped(message)
     left, right = _width(label), _width(message)
@@ -81,7 +85,7 @@ def svg(label: str, message: str, colour: str) -> str:
 
 
 def _clamped(text: str) -> str:
-    text = one_line(text.encode(errors="replace").decode())
+    text = to_one_line(text.encode(errors="replace").decode())
     return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"
 
 

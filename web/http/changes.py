@@ -3,9 +3,9 @@
 A view declares with `shows` which topics its page shows. Its page names the stream, with the number of the last change
 before its queries, so that no change between page and stream is missed.
 
-All streams share one query of the database (`Watch`): twice a second for changes of other processes, and after each
-change in this one. A stream sends at most one event in GAP_S, fewer if there are many streams. Pages fetch at random
-times within a span that grows with their number, so that together they fetch FETCHES_PER_S times a second.
+All streams share one query of the database (`ChangeWatch`): twice a second for changes of other processes, and after
+each change in this one. A stream sends at most one event in GAP_S, fewer if there are many streams. Pages fetch at
+random times within a span that grows with their number, so that together they fetch FETCHES_PER_S times a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def shows(*topics: str) -> Callable[[View], View]:
     return mark
 
 
-class Watch:
+class ChangeWatch:
     """The numbers of all topics as of the last look, and the followers of changes."""
 
     def __init__(self) -> None:
@@ -69,14 +69,14 @@ class Watch:
     def look(self, db: Database) -> Collection[str]:
         """Return the topics that have changed since the last call, and the executions with another state."""
         with self._lock:
-            before, self._online = self._online, runners.seen_within(db, ONLINE_S)
+            before, self._online = self._online, runners.list_seen_within(db, ONLINE_S)
             if before not in (None, self._online):
                 changes.note(db, ONLINE)
-            found = changes.since(db, self._latest)
+            found = changes.list_topics_since(db, self._latest)
             found |= {f"any {topic.partition(' ')[0]}": number for topic, number in sorted(found.items(), key=_number)}
             self._numbers |= found
             self._latest = max(found.values(), default=self._latest)
-            self._state_change, moved = executions.changed_since(db, self._state_change)
+            self._state_change, moved = executions.list_changed_since(db, self._state_change)
             return () if before is None else found.keys() | moved
 
     def number(self, topics: Collection[str]) -> int:
@@ -93,15 +93,15 @@ class ChangeFollower:
     behind = False
 
     def __init__(
-        self, wanted: Sequence[str], project_id: int | None, after: int, release: Callable[[], None], watch: Watch
+        self, wanted: Sequence[str], project_id: int | None, after: int, release: Callable[[], None], watch: ChangeWatch
     ) -> None:
-        self._identity: Identity = auth.current_identity()
+        self._identity: Identity = auth.get_current_identity()
         self._wanted, self._project_id, self._after = wanted, project_id, after
         self._release, self._watch = release, watch
         self._spoke_at: float | None = None
         self.poll_s = streams.HEARTBEAT_S
         self.shown = self._shown()
-        watch.begin(auth.db())
+        watch.begin(auth.get_db())
         watch.followers.add(self)
 
     @property
@@ -120,7 +120,9 @@ class ChangeFollower:
         if number > self._after:
             self._after, self._spoke_at = number, now
             self.shown = self._shown()
-            return streams.event("changed", {"within_ms": round(1000 * self._watch.span_s())}, number).encode(), False
+            return streams.format_event(
+                "changed", {"within_ms": round(1000 * self._watch.span_s())}, number
+            ).encode(), False
         if self._spoke_at is None or now - self._spoke_at >= streams.HEARTBEAT_S:
             self._spoke_at = now
             return f"retry: {RETRY_MS}\n{streams.BEAT}".encode(), False
@@ -138,24 +140,22 @@ class ChangeFollower:
             return frozenset(of_server | {f"{topic} {self._project_id}" for topic in of_project})
         if self._identity.user.is_admin:
             return frozenset(of_server | {f"any {topic}" for topic in of_project})
-        visible = members.project_ids(auth.db(), self._identity.user.id)
+        visible = members.list_project_ids(auth.get_db(), self._identity.user.id)
         return frozenset(of_server | {f"{topic} {project}" for topic in of_project for project in visible})
 
 
 def init_app(app: Flask) -> None:
-    """Register after `auth`, which refuses requests first."""
-    app.extensions[WATCH] = Watch()
-    app.before_request(_remember)
+    app.extensions[WATCH] = ChangeWatch()
 
 
-def _remember() -> None:
+def choose_stream() -> None:
     """Choose the stream of a page before the view's queries, so that the page misses no change after them."""
     g.changes = ""
     topics = getattr(current_app.view_functions.get(request.endpoint or ""), "shows", ())
     if topics and request.method == "GET":
-        watch: Watch = current_app.extensions[WATCH]
-        watch.begin(auth.db())
-        args: dict[str, Any] = {"of": topics, "after": changes.latest(auth.db())}
+        watch: ChangeWatch = current_app.extensions[WATCH]
+        watch.begin(auth.get_db())
+        args: dict[str, Any] = {"of": topics, "after": changes.get_latest_number(auth.get_db())}
         name = (request.view_args or {}).get("name")
         g.changes = url_for("changes.of_project", name=name, **args) if name else url_for("changes.of_server", **args)
 
@@ -171,7 +171,7 @@ def of_server() -> Response:
 @auth.read
 def of_project(name: str) -> Response:
     """Stream the same of a project."""
-    return _stream(projects.by_name(auth.db(), name).id)
+    return _stream(projects.get_by_name(auth.get_db(), name).id)
 
 
 def _stream(project_id: int | None) -> Response:
@@ -181,7 +181,7 @@ def _stream(project_id: int | None) -> Response:
     after = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
     if NUMBER.fullmatch(after) is None:
         raise InvalidInput(f"{after[:80]!r} is not the number of a change")
-    watch: Watch = current_app.extensions[WATCH]
+    watch: ChangeWatch = current_app.extensions[WATCH]
     return streams.stream(lambda release: ChangeFollower(wanted, project_id, int(after), release, watch))
 
 

@@ -1,7 +1,7 @@
 """Turn errors into responses; nothing else does.
 
-Errors of API v0 have the shape of `web.http.api.errors`; others below `/api/` are `{"detail": "one sentence"}`; the rest
-are a page, or plain text for git and forges.
+Errors of API v0 have the shape of `web.http.api.errors`; others below `/api/` are `{"detail": "one sentence"}`; the
+rest are a page, or plain text for git and forges.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
 
 
-def status_of(error: PushmillError) -> int:
+def get_response_status(error: PushmillError) -> int:
     return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
 
 
 def _pushmill_error(error: PushmillError) -> Response:
-    status = status_of(error)
+    status = get_response_status(error)
     if status == 500:
         logger.error("%s %s", request.method, request.path, exc_info=error)
     headers = {"Retry-After": f"{WINDOW_S:.0f}"} if isinstance(error, errors.TooMany) else None

@@ -35,25 +35,25 @@ blueprint = Blueprint("githttp", __name__)
 
 READ, WRITE = "git-upload-pack", "git-receive-pack"
 CHUNK = 64 * 1024
-PIECE, GATHER_MS = 256 * 1024, 2  # of a response: handing 20 MB to the event loop in small pieces took longer than git
+PIECE, GATHER_MS = 256 * 1024, 2  # parts of a response: sending 20 MB in small pieces took longer than git
 ANY_SIZE = 1 << 62
 MODULES = ".modules"  # suffix of a project's name: its submodules, for runners
 HEADER_BYTES = 16 * 1024
-WATCH_S = 1.0  # between two looks whether the user of a running push may still push
+WATCH_S = 1.0  # pause between two checks whether the user of a running push may still push
 PROTOCOL = re.compile(r"[a-z0-9=:._-]{1,100}")
 FINISH_S = 600.0  # time for git to finish a push that arrived completely before its client disconnected
 RESPONSE_HEADERS = {"content-type", "cache-control", "expires", "pragma"}
 
 
 @blueprint.url_value_preprocessor
-def name_of_uuid(_: str | None, values: dict[str, Any] | None) -> None:
+def replace_uuid_by_name(_: str | None, values: dict[str, Any] | None) -> None:
     """Let the UUID of a project be its name in all paths below /git/, before anything reads them."""
     if values is None or not UUID.match(values.get("name", "")):
         return
     uuid, suffix = values["name"][:36], values["name"][36:]
     if suffix in ("", MODULES):
         with suppress(NotFound):
-            values["name"] = projects.by_uuid(auth.db(), uuid.lower()).name + suffix
+            values["name"] = projects.get_by_uuid(auth.get_db(), uuid.lower()).name + suffix
 
 
 class Readable(Protocol):
@@ -84,7 +84,7 @@ def receive_pack(name: str) -> Response:
 
 def _serve(name: str, service: str, endpoint: str) -> Response:
     try:
-        project, repository = _opened(auth.db(), name, service)
+        project, repository = _opened(auth.get_db(), name, service)
     except NotFound as error:
         return _refusal(str(error), 404)
     except InvalidInput as error:
@@ -94,7 +94,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
     except DiskFull as error:
         return _refusal(f"{error}.", 507)
     request.max_content_length = ANY_SIZE  # None would mean the application's default
-    note = lost_pushes.mark_push_started(auth.server().config, repository) if endpoint == WRITE else None
+    note = lost_pushes.mark_push_started(auth.get_server().config, repository) if endpoint == WRITE else None
     backend = Backend(
         _environment(name, project, repository, service, endpoint),
         _body(project, endpoint) if request.method == "POST" else None,
@@ -110,7 +110,7 @@ def _serve(name: str, service: str, endpoint: str) -> Response:
 
 def _body(project: Project, endpoint: str) -> Readable:
     if endpoint == WRITE:
-        return WatchedPush(request.stream, auth.server().config, auth.current_identity(), project.id)
+        return WatchedPush(request.stream, auth.get_server().config, auth.get_current_identity(), project.id)
     return request.stream
 
 
@@ -136,25 +136,25 @@ class WatchedPush:
 
 def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]:
     """Return a project and its repository, created on a user's first push. NotFound if the client may not see it."""
-    server = auth.server()
+    server = auth.get_server()
     if service == WRITE:
         disk.check(server.config, 0)
     runner: Runner | None = g.runner
     if runner is not None:
-        project = projects.by_name(db, name.removesuffix(MODULES))
-        held = [e for e in executions.in_states(db, State.STARTED) if e.project_id == project.id]
+        project = projects.get_by_name(db, name.removesuffix(MODULES))
+        held = [e for e in executions.list_in_states(db, State.STARTED) if e.project_id == project.id]
         if service != READ or not any(execution.runner_id == runner.id for execution in held):
             raise NotFound("A runner may only fetch from a project while it runs an execution of it.")
-        return project, hosting.repository_of(db, project)
+        return project, hosting.get_repository(db, project)
     if service == WRITE:
-        project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
-        auth.enter(project.id, auth.invisible(name))  # another user may have created it meanwhile
+        project = hosting.ensure_project(auth.get_context(), name, auth.get_current_user().id)
+        auth.enter(project.id, auth.explain_invisible_project(name))  # another user may have created it meanwhile
     else:
-        project = projects.by_name(db, name)
-    repository = hosting.repository_of(db, project)
+        project = projects.get_by_name(db, name)
+    repository = hosting.get_repository(db, project)
     if repository.forge == projects.HOSTED:
-        if request.method == "GET" or not hosting.repository_path(server.config, repository).exists():
-            hosting.prepare(auth.context(), project, repository)
+        if request.method == "GET" or not hosting.get_repository_path(server.config, repository).exists():
+            hosting.prepare(auth.get_context(), project, repository)
     elif service == WRITE:
         raise Conflict(f"Project {name} is fetched from {repository.forge}: push there.")
     return project, repository
@@ -162,11 +162,11 @@ def _opened(db: Database, name: str, service: str) -> tuple[Project, Repository]
 
 def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
     """Return a callback for moved refs: it sets HEAD and ingests the push, even if the hook could not report it."""
-    context, queues = auth.context(), auth.server().queues
+    context, queues = auth.get_context(), auth.get_server().queues
 
     def finish() -> None:
         with suppress(GitError):
-            git.set_head_to_first_branch(hosting.repository_path(context.config, repository))
+            git.set_head_to_first_branch(hosting.get_repository_path(context.config, repository))
         ingest.collect_push_files_of(context, repository)
         Path(note.name).unlink(missing_ok=True)
         note.close()
@@ -177,8 +177,10 @@ def _after_push(repository: Repository, note: IO[bytes]) -> Callable[[], None]:
 
 def _environment(name: str, project: Project, repository: Repository, service: str, endpoint: str) -> dict[str, str]:
     """Return the whole environment of the child and its hook: nothing from ours, no git config of this machine."""
-    config, for_modules = auth.server().config, g.runner is not None and name.endswith(MODULES)
-    path = hosting.modules_path(config, repository) if for_modules else hosting.repository_path(config, repository)
+    config, for_modules = auth.get_server().config, g.runner is not None and name.endswith(MODULES)
+    path = (
+        hosting.get_modules_path(config, repository) if for_modules else hosting.get_repository_path(config, repository)
+    )
     settings = _settings(config, path, service)
     environment = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -206,9 +208,9 @@ def _environment(name: str, project: Project, repository: Repository, service: s
     if request.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
         environment["HTTP_CONTENT_ENCODING"] = "gzip"
     if service == WRITE:
-        pusher = auth.current_user().username
+        pusher = auth.get_current_user().username
         base = config.server.url or request.url_root
-        hook_url = config.local_url + hosting.webhook_path(project, repository.forge)
+        hook_url = config.local_url + hosting.get_webhook_path(project, repository.forge)
         environment |= {"REMOTE_USER": pusher, "PUSHMILL_PUSHER": pusher}
         environment |= {"PUSHMILL_BASE_URL": base.rstrip("/"), "PUSHMILL_HOOK_URL": hook_url}
     return environment
@@ -221,7 +223,7 @@ def _settings(config: Config, path: Path, service: str) -> list[tuple[str, str]]
         settings += [("uploadpack.hideRefs", "refs"), ("uploadpack.hideRefs", "HEAD")]
         settings.append(("core.bigFileThreshold", "64k"))  # no search for deltas of data, which takes seconds for 20 MB
     if service == WRITE:
-        settings.append(("receive.maxInputSize", str(max(1, disk.available_bytes(config)))))
+        settings.append(("receive.maxInputSize", str(max(1, disk.compute_available_bytes(config)))))
     return settings
 
 

@@ -19,18 +19,18 @@ from core.git import lfs
 from core.model import Project, Repository
 from core.rights import Action
 from web.http import auth, lfs_files
-from web.http.git import WatchedPush, name_of_uuid
+from web.http.git import WatchedPush, replace_uuid_by_name
 from web.services import disk
 from web.services.repositories import hosting
 from web.store import projects
 
 blueprint = Blueprint("lfs", __name__)
-blueprint.url_value_preprocessor(name_of_uuid)
+blueprint.url_value_preprocessor(replace_uuid_by_name)
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 PATH = "/git/<name>.git/info/lfs/objects"
 BATCH_BYTES = 1024**2
-MAX_OBJECTS = 1000  # in one batch; git-lfs sends at most 100
+MAX_OBJECTS = 1000  # most objects of one batch; git-lfs sends at most 100
 CHUNK = 256 * 1024
 ANY_SIZE = 1 << 62
 
@@ -61,12 +61,12 @@ def batch(name: str) -> Response:
     """Return for each object its upload or download URL, or the reason why there is none."""
     _check_person()
     request.max_content_length = BATCH_BYTES
-    operation, objects = _asked()
+    operation, objects = _requested_objects()
     uploads = operation == "upload"
     action = Action.PUSH if uploads else Action.READ
     auth.enter_named(g.identity, name, action)
     project, repository = _opened(name, uploads=uploads)
-    store = hosting.lfs_path(auth.server().config, repository)
+    store = hosting.get_lfs_path(auth.get_server().config, repository)
     answers = [
         {
             "oid": oid,
@@ -83,7 +83,7 @@ def batch(name: str) -> Response:
 def download(name: str, oid: str) -> Response:
     _check_person()
     project, _ = _opened(name, uploads=False)
-    return lfs_files.send(auth.db(), auth.server().config, project, oid)
+    return lfs_files.send(auth.get_context(), project, oid)
 
 
 @blueprint.put(f"{PATH}/<oid>")
@@ -95,13 +95,13 @@ def upload(name: str, oid: str) -> Response:
     size = request.content_length
     if size is None or "Transfer-Encoding" in request.headers:
         raise _Refusal(411, "An upload needs a Content-Length.")
-    store = hosting.lfs_path(auth.server().config, repository)
-    _check_room(auth.server().config, size)
+    store = hosting.get_lfs_path(auth.get_server().config, repository)
+    _check_room(auth.get_server().config, size)
     request.max_content_length = ANY_SIZE
     store.mkdir(mode=0o700, exist_ok=True)
     lfs.remove_leftovers(store)
     try:
-        lfs.store_object(store, oid, size, disk.guarded(auth.server().config, _chunks(project)))
+        lfs.store_object(store, oid, size, disk.guard_chunks(auth.get_server().config, _chunks(project)))
     except DiskFull as error:
         raise _Refusal(507, str(error)) from None
     except GitError as error:
@@ -115,14 +115,14 @@ def _check_person() -> None:
 
 
 def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
-    db = auth.db()
+    db = auth.get_db()
     try:
         if uploads:
-            project = hosting.ensure_project(auth.context(), name, auth.current_user().id)
-            auth.enter(project.id, auth.invisible(name), Action.PUSH)
+            project = hosting.ensure_project(auth.get_context(), name, auth.get_current_user().id)
+            auth.enter(project.id, auth.explain_invisible_project(name), Action.PUSH)
         else:
-            project = projects.by_name(db, name)
-        repository = hosting.repository_of(db, project)
+            project = projects.get_by_name(db, name)
+        repository = hosting.get_repository(db, project)
     except InvalidInput as error:
         raise _Refusal(422, str(error)) from None
     if uploads and repository.forge != projects.HOSTED:
@@ -130,7 +130,7 @@ def _opened(name: str, *, uploads: bool) -> tuple[Project, Repository]:
     return project, repository
 
 
-def _asked() -> tuple[str, list[tuple[str, int]]]:
+def _requested_objects() -> tuple[str, list[tuple[str, int]]]:
     """Return the operation, and oid and size of each object. Raises _Refusal."""
     try:
         body = orjson.loads(request.get_data())
@@ -152,7 +152,7 @@ def _upload(store: Path, project: Project, oid: str, size: int) -> dict[str, Any
     if lfs.has_object(store, oid, size):
         return {}  # in the protocol: the object already exists
     try:
-        _check_room(auth.server().config, size)
+        _check_room(auth.get_server().config, size)
     except _Refusal as refusal:
         return {"error": {"code": refusal.args[0], "message": refusal.args[1]}}
     return {"actions": {"upload": _action("lfs.upload", project, oid)}}
@@ -168,7 +168,7 @@ def _download(store: Path, project: Project, oid: str, size: int) -> dict[str, A
 
 def _action(endpoint: str, project: Project, oid: str) -> Mapping[str, Any]:
     """Return a URL on this server, with the credentials that the batch request used."""
-    base = (auth.server().config.server.url or request.url_root).rstrip("/")
+    base = (auth.get_server().config.server.url or request.url_root).rstrip("/")
     href = base + url_for(endpoint, name=project.name, oid=oid)
     return {"href": href, "header": {"Authorization": request.headers.get("Authorization", "")}}
 
@@ -183,7 +183,7 @@ def _check_room(config: Config, size: int) -> None:
 
 
 def _chunks(project: Project) -> Iterator[bytes]:
-    body = WatchedPush(request.stream, auth.server().config, auth.current_identity(), project.id)
+    body = WatchedPush(request.stream, auth.get_server().config, auth.get_current_identity(), project.id)
     try:
         while chunk := body.read(CHUNK):
             yield chunk

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from flask import Response, send_file
 
-from core.config import Config
 from core.errors import GitError, NotFound
 from core.git import lfs
 from core.model import Project
+from web.services.context import Context
 from web.services.repositories import hosting
 from web.store import projects
-from web.store.db import Database
 
 
-def send(db: Database, config: Config, project: Project, oid: str) -> Response:
+def send(context: Context, project: Project, oid: str) -> Response:
     """Return an object of one of the project's repositories, or the requested ranges of it. Raises NotFound."""
-    for repository in projects.repositories(db, project.id):
+    for repository in projects.list_repositories(context.db, project.id):
         try:
-            path = lfs.object_path(hosting.lfs_path(config, repository), oid)
+            path = lfs.get_object_path(hosting.get_lfs_path(context.config, repository), oid)
         except GitError as error:
             raise NotFound(str(error)) from None
         if path.is_file():

@@ -23,11 +23,11 @@ from core.errors import InvalidInput
 from core.identity import Identity
 from core.model import Execution, Project
 from core.states import FINAL
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.http import auth, streams
-from web.http.pages.execution_page import render_head, requested_execution
-from web.http.pages.log_query import asked_filter
-from web.http.streams import event
+from web.http.pages.execution_page import get_project_and_execution, render_head
+from web.http.pages.log_query import parse_filter
+from web.http.streams import format_event
 from web.services.presentation import execution_status, formats, log_view, loglines
 from web.store import executions, logs, metadata
 from web.store.db import Database
@@ -38,9 +38,9 @@ blueprint = Blueprint("live", __name__)
 
 EXECUTION = "/p/<name>/executions/<int(max=2147483647):counter>"
 POSITION = re.compile(r"([0-9]{1,15})(?:-([0-9]{1,15}))?")
-LINES = 1000  # of the log, and of metadata, in one event at most
+LINES = 1000  # most lines of the log, and of metadata, in one event
 POLL_S = 5.0
-PAUSE_S = 0.1  # after events, so that many small batches become one event
+PAUSE_S = 0.1  # pause after events, so that many small batches become one event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class LiveChanges:
     """Changes since a position. `log` and `metadata` are None without new entries; `end` means none will follow.
 
     `partial` is the HTML of unfinished lines; it has no position, and each one replaces the one before.
@@ -80,27 +80,27 @@ class LiveFollower:
         self.close = release
         self._project, self._execution, self._after, self._wanted = project, execution, after, wanted
         self._told: Any = None
-        self._partial = ""
+        self._partial: str | None = None  # the reader may show an unfinished line that is complete by now
         self._spoke_at = time.monotonic()
         self.behind = False
 
     def look(self) -> tuple[bytes, bool]:
         """Return the events since the last call, and whether they were the last. Holds no resources between calls."""
-        db, after = auth.db(), self._after
+        db, after = auth.get_db(), self._after
         if not auth.resume(self._identity, self._project.id):
             return b"", True
-        found = look(db, auth.server().config.logs_dir, self._execution, after, self._wanted)
+        found = look(db, auth.get_server().config.logs_dir, self._execution, after, self._wanted)
         spoken = list(_spoken(found, after))
         self._after = found.position
         if found.partial != self._partial:
             self._partial = found.partial
-            spoken.append(event("partial", {"html": found.partial}, found.position))
+            spoken.append(format_event("partial", {"html": found.partial}, found.position))
         signature = _signature(found.execution)
         if signature != self._told:
-            spoken.append(event("state", _state(self._project, found.execution), found.position))
+            spoken.append(format_event("state", _state(self._project, found.execution), found.position))
             self._told = signature
         if found.end:
-            spoken.append(event("end", {}, found.position))
+            spoken.append(format_event("end", {}, found.position))
         if not spoken and time.monotonic() - self._spoke_at > streams.HEARTBEAT_S:
             spoken.append(streams.BEAT)
         if spoken:
@@ -116,8 +116,8 @@ def events(name: str, counter: int) -> Response:
 
     `show` and `metrics` filter the lines of the log, as on its page.
     """
-    project, execution = requested_execution(auth.db(), name, counter)
-    after, wanted, identity = _position(), asked_filter(), auth.current_identity()
+    project, execution = get_project_and_execution(auth.get_db(), name, counter)
+    after, wanted, identity = _position(), parse_filter(), auth.get_current_identity()
     return streams.stream(lambda release: LiveFollower(identity, project, execution, after, wanted, release))
 
 
@@ -125,9 +125,9 @@ def events(name: str, counter: int) -> Response:
 @auth.read
 def news(name: str, counter: int) -> Response:
     """Return the same once, as JSON: the changes since `after`, and the state."""
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
-    found = look(db, auth.server().config.logs_dir, execution, _position(), asked_filter())
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
+    found = look(db, auth.get_server().config.logs_dir, execution, _position(), parse_filter())
     answer = {
         "position": str(found.position),
         "log": found.log,
@@ -139,54 +139,57 @@ def news(name: str, counter: int) -> Response:
     return Response(orjson.dumps(answer), mimetype="application/json", headers={"Cache-Control": "no-store"})
 
 
-def look(db: Database, logs_dir: Path, execution: Execution, after: Position, wanted: Query) -> News:
+def look(db: Database, logs_dir: Path, execution: Execution, after: Position, wanted: Query) -> LiveChanges:
     """Return the changes since `after`, at most LINES of each kind; of the log, only lines that are wanted."""
     execution = executions.get(db, execution.id)  # first: if this state is final, everything read below is complete
-    at, count = logs.length(db, execution), metadata.count(db, execution.id)
+    at, count = logs.get_length(db, execution), metadata.count(db, execution.id)
     first, seq = min(after.line, at.lines), min(after.seq, count)
     lines = list(logs.read(logs_dir, execution, at, first, LINES))
     following = lines[-1].number + lines[-1].count if lines else first
     many = min(LINES, count - seq)
     position = Position(line=following, seq=seq + many)
     log = {"from": first, "to": position.line, "total": at.lines, "html": _html(lines, wanted)}
-    return News(
+    return LiveChanges(
         position=position,
         execution=execution,
         log=log if lines else None,
-        partial=loglines.partial(log_view.visible_partial(at.partial, wanted)),
+        partial=loglines.render_partial(log_view.filter_partial(at.partial, wanted)),
         metadata=_metadata(db, execution, seq, many) if many else None,
         end=execution.state in FINAL and (position.line, position.seq) == (at.lines, count),
     )
 
 
 def _html(lines: Sequence[LogLine], wanted: Query) -> str:
-    return "".join(map(loglines.html, log_view.visible(lines, wanted)))
+    return "".join(map(loglines.render_line, log_view.filter_lines(lines, wanted)))
 
 
-def _spoken(found: News, after: Position) -> Iterator[str]:
+def _spoken(found: LiveChanges, after: Position) -> Iterator[str]:
     """Yield each event with the position after that event only: the connection may break between two events."""
     if found.log:
-        yield event("log", found.log, replace(after, line=found.position.line))
+        yield format_event("log", found.log, replace(after, line=found.position.line))
     if found.metadata:
-        yield event("metadata", found.metadata, found.position)
+        yield format_event("metadata", found.metadata, found.position)
 
 
 def _metadata(db: Database, execution: Execution, seq: int, many: int) -> dict[str, Any]:
     """Return `points` by key as [seq, microseconds, number or null], and the `latest` value of each key as text."""
-    found = metadata.since(db, execution.id, seq, many)
+    found = metadata.list_points_by_key(db, execution.id, seq, many)
     return {
-        "points": {key: [[p.seq, p.time_us, as_number(p.value)] for p in points] for key, points in found.items()},
+        "points": {key: [[p.seq, p.time_us, to_number(p.value)] for p in points] for key, points in found.items()},
         "latest": {key: _text(points[-1].value) for key, points in found.items()},
     }
 
 
 def _text(value: Any) -> dict[str, str]:
-    return {"text": formats.visible(formats.value(value)), "full": formats.visible(formats.full(value))}
+    return {
+        "text": formats.to_visible_text(formats.format_value(value)),
+        "full": formats.to_visible_text(formats.format_full_value(value)),
+    }
 
 
 def _signature(execution: Execution) -> tuple[Any, ...]:
     """Return everything that an execution's header shows, except running times."""
-    now = execution_status.execution_status(auth.context(), execution)
+    now = execution_status.get_status(auth.get_context(), execution)
     shown = execution.status, execution.status_detail, execution.attempt, execution.runner_id, execution.stop_count
     return *shown, now.waits, now.silent_since
 

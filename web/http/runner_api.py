@@ -10,13 +10,15 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import orjson
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
+from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import ClientDisconnected, LengthRequired, RequestEntityTooLarge
 
 from core.config import MIB
 from core.errors import InvalidInput
-from core.text import whole_number
+from core.text import parse_whole_number
 from core.wire import PREPARING, FinalReport, LogBatch, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
 from web.http.after_change import followed, unseen
@@ -25,7 +27,7 @@ from web.services import disk
 from web.services.executions import datums, lifecycle, outputs, spec
 from web.services.repositories import sources as commit_sources
 from web.services.runners import heartbeats
-from web.store import logs, projects, usage
+from web.store import logs, projects, runners, usage
 
 CHUNK_BYTES = MIB
 BODY_BYTES = MIB
@@ -34,30 +36,41 @@ MESSAGE_CHARACTERS = 2000
 LIST_LENGTH = 500
 DEVICE_CHARACTERS = 100
 
+HEARTBEATS = "pushmill-heartbeats"
+REPORTS = msgspec.json.Decoder(RunnerReport)
+
 blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
+
+
+@blueprint.record_once
+def collect_heartbeats(state: BlueprintSetupState) -> None:
+    state.app.extensions[HEARTBEATS] = heartbeats.Heartbeats(state.app.extensions["pushmill"].config.database)
 
 
 @blueprint.post("/heartbeat")
 @auth.runner
 @unseen
 def heartbeat() -> Response:
-    """Runners call this every few seconds: unchanged reports are written only now and then, and wake no live page."""
-    report, runner = _runner_report(), auth.current_runner()
-    db, config = auth.db(), auth.server().config
-    more_capacity = heartbeats.record_heartbeat(db, runner, report)
-    if lifecycle.reconcile_runner(db, config.logs_dir, runner, report.executions) or more_capacity:
-        auth.server().announcer.announce(db)
-    return Json(heartbeats.runner_orders(db, runner).to_dict())
+    """Runners call this every few seconds: unchanged reports are written together, and wake no live page."""
+    report, runner = _runner_report(), auth.get_current_runner()
+    context = auth.get_context()
+    collected: heartbeats.Heartbeats = current_app.extensions[HEARTBEATS]
+    more_capacity = collected.record(context.db, runner, report)
+    held = runners.holds_executions(context.db, runner.id)
+    lost = held and lifecycle.reconcile_runner(context, runner, report.executions)
+    if lost or more_capacity:
+        auth.get_server().announcer.announce(context)
+    return Json(collected.orders(runner))
 
 
 @blueprint.post("/executions/<execution>/claim")
 @auth.runner
 @followed
 def claim(execution: str) -> Response:
-    db, config, body = auth.db(), auth.server().config, _body()
+    body = _body()
     attempt, resume = _whole(body.get("attempt"), "attempt"), body.get("resume") is True
-    claimed = lifecycle.claim(db, config.logs_dir, auth.current_runner(), execution, attempt, resume=resume)
-    return Json(spec.execution_spec(auth.context(), claimed).to_dict())
+    claimed = lifecycle.claim(auth.get_context(), auth.get_current_runner(), execution, attempt, resume=resume)
+    return Json(spec.build_execution_spec(auth.get_context(), claimed).to_dict())
 
 
 @blueprint.post("/executions/<execution>/heartbeat")
@@ -66,7 +79,7 @@ def claim(execution: str) -> Response:
 def extend(execution: str) -> Response:
     """Runners call this every second. It changes nothing visible, so it wakes no live page."""
     attempt = _whole(_body().get("attempt"), "attempt")
-    return Json(lifecycle.extend(auth.db(), auth.current_runner(), execution, attempt).to_dict())
+    return Json(lifecycle.extend(auth.get_db(), auth.get_current_runner(), execution, attempt).to_dict())
 
 
 @blueprint.post("/executions/<execution>/container")
@@ -80,7 +93,7 @@ def container(execution: str) -> Response:
     given = body.get("stage_s") or {}
     stage_s = {name: _amount(given[name], name) for name in PREPARING if name in given}
     started = lifecycle.StartedContainer(id=container_id, image_digest=digest, devices=devices, stage_s=stage_s)
-    lifecycle.container_started(auth.db(), auth.current_runner(), execution, attempt, started)
+    lifecycle.record_container(auth.get_db(), auth.get_current_runner(), execution, attempt, started)
     return Json({})
 
 
@@ -91,7 +104,9 @@ def add_usage(execution: str) -> Response:
     """Runners call this every ten seconds; pages poll for the samples."""
     body = _body()
     attempt, samples = _whole(body.get("attempt"), "attempt"), _list(body.get("samples"), "samples")
-    lifecycle.add_usage(auth.db(), auth.current_runner(), execution, attempt, [_sample(item) for item in samples])
+    lifecycle.add_usage(
+        auth.get_db(), auth.get_current_runner(), execution, attempt, [_sample(item) for item in samples]
+    )
     return Json({})
 
 
@@ -101,7 +116,7 @@ def add_usage(execution: str) -> Response:
 def detail(execution: str) -> Response:
     body = _body()
     attempt, text = _whole(body.get("attempt"), "attempt"), _text(body.get("status_detail"), "status_detail")
-    lifecycle.set_detail(auth.db(), auth.current_runner(), execution, attempt, text)
+    lifecycle.set_detail(auth.get_db(), auth.get_current_runner(), execution, attempt, text)
     return Json({})
 
 
@@ -110,9 +125,8 @@ def detail(execution: str) -> Response:
 @followed
 def log(execution: str) -> Response:
     batch, text = _log_batch(), _whole_body(logs.SEGMENT_BYTES)
-    db, config = auth.db(), auth.server().config
-    disk.check(config, len(text), disk.LOG_SHARE)
-    acknowledged, fitted = lifecycle.append_log(db, config, auth.current_runner(), execution, batch, text)
+    disk.check(auth.get_server().config, len(text), disk.LOG_SHARE)
+    acknowledged, fitted = lifecycle.append_log(auth.get_context(), auth.get_current_runner(), execution, batch, text)
     return Json({"acknowledged": acknowledged}, 200 if fitted else 409)
 
 
@@ -124,7 +138,7 @@ def preview(execution: str) -> Response:
     attempt, start = _whole(body.get("attempt"), "attempt"), _whole(body.get("start"), "start")
     stream, text = _text(body.get("stream"), "stream"), _text(body.get("text"), "text")
     line = lifecycle.UnfinishedLine(stream=stream, start=start, text=text)
-    lifecycle.preview(auth.db(), auth.current_runner(), execution, attempt, line)
+    lifecycle.preview_line(auth.get_db(), auth.get_current_runner(), execution, attempt, line)
     return Json({})
 
 
@@ -132,16 +146,18 @@ def preview(execution: str) -> Response:
 @auth.runner
 def get_datum(execution: str, datum: uuid.UUID) -> Response:
     """Return the file or the requested range: a runner resumes interrupted transfers."""
-    found = datums.held_datum(auth.db(), auth.current_runner(), execution, _number("attempt"), str(datum))
-    return downloads.send(auth.server().config.outputs_dir, found)
+    found = datums.get_input(auth.get_db(), auth.get_current_runner(), execution, _number("attempt"), str(datum))
+    return downloads.send(auth.get_server().config.outputs_dir, found)
 
 
 @blueprint.post("/executions/<execution>/sources")
 @auth.runner
 def sources(execution: str) -> Response:
     """Runners poll this each second while the worker fetches what the commit needs."""
-    db, attempt = auth.db(), _whole(_body().get("attempt"), "attempt")
-    found = commit_sources.ensure_requested(db, lifecycle.held_execution(db, auth.current_runner(), execution, attempt))
+    db, attempt = auth.get_db(), _whole(_body().get("attempt"), "attempt")
+    found = commit_sources.ensure_requested(
+        db, lifecycle.get_held_execution(db, auth.get_current_runner(), execution, attempt)
+    )
     report = SourcesReport(
         state=found.state,
         message=found.message,
@@ -155,24 +171,24 @@ def sources(execution: str) -> Response:
 @auth.runner
 def lfs_object(execution: str, oid: str) -> Response:
     """Serve an object; as with commits, a runner may fetch any object of the project's repositories."""
-    db = auth.db()
-    held = lifecycle.held_execution(db, auth.current_runner(), execution, _number("attempt"))
-    return lfs_files.send(db, auth.server().config, projects.get(db, held.project_id), oid)
+    db = auth.get_db()
+    held = lifecycle.get_held_execution(db, auth.get_current_runner(), execution, _number("attempt"))
+    return lfs_files.send(auth.get_context(), projects.get(db, held.project_id), oid)
 
 
 @blueprint.put("/executions/<execution>/outputs/<uuid:datum>")
 @auth.runner
 @followed
 def put_output(execution: str, datum: uuid.UUID) -> Response:
-    config, name = auth.server().config, request.args.get("name", "")
+    config, name = auth.get_server().config, request.args.get("name", "")
     request.max_content_length = MAX_INTEGER  # [limits] output_bytes decides
     upload = outputs.Upload(
         execution=execution, attempt=_number("attempt"), uuid=str(datum), name=name, size=_body_length()
     )
-    runner = auth.current_runner()
+    runner = auth.get_current_runner()
     disk.check(config, upload.size)
-    chunks = disk.guarded(config, _chunks())
-    stored = outputs.store(auth.db(), config.outputs_dir, config.limits, runner, upload, chunks)
+    chunks = disk.guard_chunks(config, _chunks())
+    stored = outputs.store(auth.get_db(), config.outputs_dir, config.limits, runner, upload, chunks)
     return Json({"sha256": stored.sha256, "size": stored.size})
 
 
@@ -189,7 +205,7 @@ def final(execution: str) -> Response:
     if report.status:
         _status_lines(report.status)
     checked = FinalReport.from_dict(report.to_dict() | {"message": message})
-    lifecycle.finish(auth.db(), auth.server().config, auth.current_runner(), execution, checked)
+    lifecycle.finish(auth.get_context(), auth.get_current_runner(), execution, checked)
     return Json({})
 
 
@@ -204,13 +220,12 @@ def _body() -> Mapping[str, Any]:
 
 
 def _runner_report() -> RunnerReport:
-    report = RunnerReport.from_dict(_body())
+    try:
+        report = REPORTS.decode(_whole_body(BODY_BYTES))
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the body is not a valid RunnerReport: {error}") from None
     _whole(report.slots, "slots")
     _whole(report.clock_us, "clock_us")
-    if not isinstance(report.info, Mapping):
-        raise InvalidInput("info must be a JSON object")
-    if not isinstance(report.executions, list) or not all(isinstance(name, str) for name in report.executions):
-        raise InvalidInput("executions must be a list of uuids")
     return report
 
 
@@ -255,14 +270,14 @@ def _check_whole(received: int, expected: int) -> None:
 
 
 def _body_length() -> int:
-    if "Transfer-Encoding" in request.headers:
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
         raise LengthRequired("a Content-Length is needed: it shows whether a body is whole")
     return request.content_length or 0
 
 
 def _number(name: str) -> int:
     """Return a whole number from the query string."""
-    return _whole(whole_number(request.args.get(name)), name)
+    return _whole(parse_whole_number(request.args.get(name)), name)
 
 
 def _list(value: Any, name: str) -> list[Any]:

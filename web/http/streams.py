@@ -18,11 +18,11 @@ RETRY_S = 5
 EXECUTIONS = "executions"  # topic of a change that may concern any execution
 RIGHTS = "rights"  # topic of all streams: the rights of a user may have ended
 SLOTS = "pushmill-streams"
-FOLLOWER = "pushmill.follower"  # in the WSGI environment of a server that needs no thread for each follower
+FOLLOWER = "pushmill.follower"  # key in the WSGI environment of a server that needs no thread for each follower
 
 
 class Follower(Protocol):
-    """One stream: the server calls `look` when one of its topics changes, and every `poll_s`; no sooner than `gap_s`."""
+    """A stream: the server calls `look` when one of its topics changes, and every `poll_s`; at most once in `gap_s`."""
 
     poll_s: float
     behind: bool  # more can be sent right away
@@ -54,7 +54,7 @@ def stream(make: Callable[[Callable[[], None]], Follower]) -> Response:
         return response
     slots: threading.BoundedSemaphore = current_app.extensions[SLOTS]
     if not slots.acquire(blocking=False):
-        most = auth.server().config.server.followers
+        most = auth.get_server().config.server.followers
         raise ServiceUnavailable(
             f"{most} live pages are open, the most of this server: this one polls.", retry_after=RETRY_S
         )
@@ -65,5 +65,5 @@ def stream(make: Callable[[Callable[[], None]], Follower]) -> Response:
     return response
 
 
-def event(kind: str, data: Any, position: object) -> str:
+def format_event(kind: str, data: Any, position: object) -> str:
     return f"id: {position}\nevent: {kind}\ndata: {orjson.dumps(data).decode()}\n\n"

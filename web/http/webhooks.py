@@ -18,12 +18,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.datastructures import EnvironHeaders
 
 from core.config import ServerConfig
 from core.errors import InvalidDelivery
@@ -39,6 +38,7 @@ from web.services.repositories import hosting
 from web.store import deliveries, projects
 from web.store.db import Database
 from web.store.deliveries import DeliveryState, Received
+from web.store.inbox import Inbox
 
 blueprint = Blueprint("receive", __name__)
 
@@ -52,17 +52,19 @@ REFUSED = "Unknown webhook, or the signature is wrong.\n"  # the same for both: 
 KEPT_HEADERS = frozenset({"content-type", "user-agent"})  # in addition to those that the forge names
 REFUSED_PREFIXES = ("x-", "webhook-")  # headers kept of a refused delivery, whatever sent it
 EXTENSION = "pushmill-hooks"
+LOWERED = "pushmill.lowered"  # in the WSGI environment: the headers with names in lower case
 NO_MEMORY = "pushmill.no-memory"  # in the WSGI environment of a request for whose body no memory is left
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intake:
-    """Limits of webhooks, and the secret used for projects that do not exist."""
+    """Limits of webhooks, the secret used for projects that do not exist, and what stores deliveries."""
 
     memory: intake.MemoryBudget
     rate: intake.Rate
     recorder: rejected.Recorder
     no_secret: bytes
+    inbox: Inbox = field(default_factory=Inbox)
 
 
 class RefusedDelivery(Exception):
@@ -75,15 +77,15 @@ class RefusedDelivery(Exception):
 
 @blueprint.record_once
 def set_bounds(state: BlueprintSetupState) -> None:
-    state.app.extensions[EXTENSION] = new_intake(state.app.extensions["pushmill"])
+    state.app.extensions[EXTENSION] = make_intake(state.app.extensions["pushmill"])
 
 
-def new_intake(server: auth.Server) -> Intake:
+def make_intake(server: auth.Server) -> Intake:
     return Intake(
         memory=intake.MemoryBudget(server.config.server.hook_memory),
         rate=intake.Rate(server.config.server.hook_rate),
         recorder=rejected.Recorder(server.config.database),
-        no_secret=server.vault.encrypt(hosting.new_secret().encode()),
+        no_secret=server.vault.encrypt(hosting.make_secret().encode()),
     )
 
 
@@ -96,13 +98,13 @@ def receive(project_name: str, forge_name: str) -> Response:
     after four refusals in a row, and then its pushes are not reported either.
     """
     try:
-        context, headers = auth.context(), _lowered()
+        context, headers = auth.get_context(), _lowered(request.environ)
         forge, limit = _expected(context.config.server, forge_name, headers, request.content_length)
         if NO_MEMORY in request.environ:
             raise RefusedDelivery(_later("Too many webhooks at once ([server] hook_memory).", 503, BUSY_S))
         request.max_content_length = ANY_SIZE  # `_body` checks the size, so that the sender can read the error
         body = _body(request.stream, limit)
-        target = projects.webhook_target(context.db, project_name, forge_name)
+        target = projects.find_webhook_target(context.db, project_name, forge_name)
         secret = context.vault.decrypt(target[1] if target else _intake().no_secret)
         if not forge.verify(headers, body, secret) or target is None:
             raise RefusedDelivery(_wrong())
@@ -120,7 +122,7 @@ def remember_refusal(response: Response) -> Response:
     if response.status_code in rejected.STATUSES and request.view_args:
         refusal = rejected.Refusal(
             **request.view_args,
-            headers=_kept(_lowered()),
+            headers=_kept(_lowered(request.environ)),
             status=response.status_code,
             said=response.get_data(as_text=True).strip(),
         )
@@ -134,9 +136,9 @@ def _intake() -> Intake:
     return found
 
 
-def is_acceptable(config: ServerConfig, environ: Mapping[str, Any]) -> bool:
+def is_acceptable(config: ServerConfig, environ: dict[str, Any]) -> bool:
     """Return whether the body of a request to /hooks/ is worth reading, judging by its headers."""
-    headers = {name.lower(): value for name, value in EnvironHeaders(dict(environ)).items()}
+    headers = _lowered(environ)
     length = environ.get("CONTENT_LENGTH", "")
     try:
         _expected(config, environ["PATH_INFO"].rpartition("/")[2], headers, int(length) if length.isdecimal() else None)
@@ -163,7 +165,7 @@ def _expected(
 
 def _admit(context: Context, repository: Repository) -> None:
     """Count a verified delivery. Raises Refused if too many were sent."""
-    if shortage := disk.shortage(context.config):
+    if shortage := disk.explain_shortage(context.config):
         raise RefusedDelivery(_later(f"{shortage}.", 507, FULL_S))
     config = context.config.server
     if wait_s := _intake().rate.wait_s(repository.id):
@@ -184,28 +186,39 @@ def _store(
         repository.id,
         repository.forge,
         forge.event(headers),
-        redaction.headers({name: value for name, value in headers.items() if name in kept}),
+        redaction.redact_headers({name: value for name, value in headers.items() if name in kept}),
         body,
     )
-    row, new = deliveries.store(db, received, forge.delivery_id(headers, body), stranger)
+    row, new = _intake().inbox.store(db, received, forge.delivery_id(headers, body), stranger)
     if new and not stranger:
-        auth.server().queues.nudge_soon()
+        auth.get_server().queues.nudge_soon()
     status = 202 if new else 200
-    if not forge.PUSHER_READS_ANSWER:
+    if not forge.PUSHER_READS_ANSWER or headers.get("prefer") == "respond-async":
         return _text((stranger or "received") if new else "already received", status)
-    if headers.get("prefer") != "respond-async":
-        _await(db, row)
-    base = plain.base_url(body) or context.config.server.url.rstrip("/") or request.url_root.rstrip("/")
-    return _text(push_reply.push_reply(db, row, f"{base}/p/{project}"), status)
+    _await(db, row)
+    base = plain.find_base_url(body) or context.config.server.url.rstrip("/") or request.url_root.rstrip("/")
+    return _text(push_reply.format_reply(db, row, f"{base}/p/{project}"), status)
 
 
-def _lowered() -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
+def _lowered(environ: dict[str, Any]) -> dict[str, str]:
+    """Return the headers of a WSGI environment, with names in lower case; they are computed once."""
+    if LOWERED not in environ:
+        environ[LOWERED] = _lower(environ)
+    found: dict[str, str] = environ[LOWERED]
+    return found
+
+
+def _lower(environ: Mapping[str, Any]) -> dict[str, str]:
+    found = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+    kind = environ.get("CONTENT_TYPE")
+    return found | {"content-type": kind} if kind else found
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers worth keeping of a refused delivery, without the values that authenticate it."""
-    return redaction.headers({n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS})
+    return redaction.redact_headers(
+        {n: v for n, v in headers.items() if n.startswith(REFUSED_PREFIXES) or n in KEPT_HEADERS}
+    )
 
 
 def _body(stream: IO[bytes], limit: int) -> bytes:
@@ -228,7 +241,7 @@ def _stranger(db: Database, project: str, repository: Repository, full_name: str
         return None
     known = repository.full_name
     if not known:
-        remote = hosting.remote_of(repository)
+        remote = hosting.find_remote(repository)
         path = remote.path if remote else ""
         if path and not f"/{path}".lower().endswith(f"/{full_name}".lower()):  # a forge's URL may have a path prefix
             return _other(project, path, full_name)
@@ -246,7 +259,7 @@ def _other(project: str, mine: str, named: str) -> str:
 def _await(db: Database, row: int) -> None:
     """Wait until the delivery is handled, for WAIT_S at most."""
     deadline = time.monotonic() + WAIT_S
-    while deliveries.state(db, row) is DeliveryState.STORED and time.monotonic() < deadline:
+    while deliveries.find_state(db, row) is DeliveryState.STORED and time.monotonic() < deadline:
         time.sleep(POLL_S)
 
 

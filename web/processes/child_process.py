@@ -19,9 +19,9 @@ from typing import IO
 from core import supervision
 from core.supervision import STOP_SIGNALS, Backoff, Forked, Supervised, unblock_stop_signals
 
-LOG_BYTES = 8 * 1024 * 1024  # of each log file; one older file of the same size is kept
+LOG_BYTES = 8 * 1024 * 1024  # most bytes of a log file; one older file of the same size is kept
 BACKOFF = Backoff(young_s=60.0, settled_s=0.5, first_s=0.5, longest_s=30.0)
-LEFTOVER_S = 6.0  # for a process left by a killed start to exit on its own
+LEFTOVER_S = 6.0  # time for a process left by a killed start to exit on its own
 
 
 class Child(Supervised):
@@ -40,7 +40,7 @@ class Child(Supervised):
     def _run(self) -> None:
         os.setsid()
         # itself, and before anything else: the parent may be killed at any moment
-        self._pid_file.write_text(f"{os.getpid()} {begin_time(os.getpid())}\n", encoding="ascii")
+        self._pid_file.write_text(f"{os.getpid()} {read_begin_time(os.getpid())}\n", encoding="ascii")
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         unblock_stop_signals()
@@ -68,7 +68,7 @@ class Child(Supervised):
 
     def exit_text(self) -> str:
         """Return how it exited, with the last line of its log."""
-        last = last_line(self.log)
+        last = read_last_line(self.log)
         return f"ended with {_how(self.exit_code() or 0)}{f': {last}' if last else ''} (log: {self.log})"
 
     def stop(self, timeout: float) -> None:
@@ -100,7 +100,7 @@ def end_leftover(pid_file: Path) -> None:
     """End the process left by a killed start, whose pid is in the pid file, unless that pid was reused since."""
     with suppress(OSError, ValueError):
         pid, began = pid_file.read_text(encoding="ascii").split()
-        if began == begin_time(int(pid)):
+        if began == read_begin_time(int(pid)):
             end(int(pid), LEFTOVER_S)
 
 
@@ -116,14 +116,14 @@ def end(pid: int, timeout: float) -> None:
 def wait_until_gone(pid: int, timeout: float) -> bool:
     """Wait until the process does not exist or is a zombie; return whether that is so."""
     deadline = time.monotonic() + timeout
-    while running(pid):
+    while is_running(pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
         state, threads = _stat(pid)[0], int(_stat(pid)[17])
@@ -134,7 +134,7 @@ def running(pid: int) -> bool:
         return True  # it exists, but is not ours; or the system has no /proc
 
 
-def begin_time(pid: int) -> str:
+def read_begin_time(pid: int) -> str:
     """Return the start time of a process in clock ticks since boot: with its pid it is unique (proc(5), stat)."""
     return _stat(pid)[19]
 
@@ -152,7 +152,7 @@ def rotate_log(path: Path, limit: int = LOG_BYTES) -> None:
             os.truncate(path, 0)
 
 
-def last_line(path: Path) -> str:
+def read_last_line(path: Path) -> str:
     """Return the last non-empty line of a log file, shortened."""
     try:
         with open(path, "rb") as log:

@@ -98,8 +98,8 @@ def _request(path: str, target: str, timeout: float) -> bytes:
         ) from None
     except PermissionError:
         raise CannotStart(
-            f"this user may not use the Docker engine at {path}: run as root, "
-            "or add the user to the group docker (`sudo usermod -aG docker $USER`) and sign in again"
+            f"no permission for the Docker engine at {path}: run as root, "
+            "or add the user to the group docker (`sudo usermod -aG docker $USER`) and log in again"
         ) from None
     except TimeoutError:
         raise CannotStart(

@@ -32,7 +32,7 @@ from web.processes import child_process, preflight
 
 SOCKET_BYTES = 100  # Redis refuses longer paths; the kernel's limit is 107
 KEEPALIVE_S = 15  # a runner whose machine is gone loses its place in the queue after this
-START_S = 10.0  # to load the append-only file, which is small: it holds only queues
+START_S = 10.0  # time to load the append-only file, which is small: it holds only queues
 NAMES = ("redis-server", "valkey-server")
 
 
@@ -63,7 +63,7 @@ class EmbeddedRedis:
         listening = self._network()
         self._password = (self._known("password") or secrets.token_urlsafe(32)) if listening else ""
         settings = self._settings_file([*listening, *self._own()])
-        pid = answering(self.socket, self._password) if _read(self._file) == settings else None
+        pid = find_answering_pid(self.socket, self._password) if _read(self._file) == settings else None
         self.took_over = pid is not None
         if pid is None:
             self._end_leftover()
@@ -76,7 +76,7 @@ class EmbeddedRedis:
     def tend(self, env: Mapping[str, str]) -> str | None:
         """Restart Redis when it has exited. Returns a sentence for the terminal if it had."""
         child_process.rotate_log(self.log)
-        if self._process.poll() is None if self._process else child_process.running(self.pid):
+        if self._process.poll() is None if self._process else child_process.is_running(self.pid):
             return None
         self.start(env)
         return f"the private Redis had stopped and was started again (log: {self.log})"
@@ -101,10 +101,10 @@ class EmbeddedRedis:
             self._process = child_process.spawn([str(self._binary), str(self._file)], self.log, env)
             self.pid = self._process.pid
         deadline = time.monotonic() + START_S
-        while answering(self.socket, self._password) is None:
+        while find_answering_pid(self.socket, self._password) is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise CannotStart(
-                    f"the private Redis does not start: {child_process.last_line(self.log)} (log: {self.log}). "
+                    f"the private Redis does not start: {child_process.read_last_line(self.log)} (log: {self.log}). "
                     f"The database holds every queue, so {self._directory} can be deleted"
                 )
             time.sleep(0.005)
@@ -201,7 +201,7 @@ def find_binary(path: str | None = None) -> Path:
     )
 
 
-def answering(path: Path, password: str = "") -> int | None:
+def find_answering_pid(path: Path, password: str = "") -> int | None:
     """Return the pid of the Redis that answers at `path`; None if none does yet, or if it needs another password."""
     login = f"AUTH {password}\r\n".encode() if password else b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

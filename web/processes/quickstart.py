@@ -18,10 +18,10 @@ import click
 
 from core.errors import PushmillError
 from core.states import FINAL
-from core.text import printable
+from core.text import make_printable
 
 PROJECT = "quickstart"
-FIRST_EXECUTION_S = 60.0  # from the push to its first execution
+FIRST_EXECUTION_S = 60.0  # time from the push to its first execution
 POLL_S = 0.3
 
 Say = Callable[[str], None]
@@ -59,7 +59,7 @@ def was_pushed(data: Path) -> bool:
     return (data / PROJECT / ".git" / "refs" / "remotes" / "origin" / "main").exists()
 
 
-def tour(data: Path, api: ServerApi, example: Path, say: Say) -> None:
+def run_tour(data: Path, api: ServerApi, example: Path, say: Say) -> None:
     """Build the image, push the example, which creates the project, and follow the first execution to its end."""
     known = _project(api)
     if known and api.get(f"/api/v0/commits/?project={known['id']}&limit=1")["results"]:
@@ -91,8 +91,8 @@ def push(example: Path, repository: Path, api: ServerApi, token: str, say: Say) 
     """Commit a copy of `example` in `repository` and push it with `token`. Completes an interrupted copy."""
     shutil.copytree(example, repository, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     repository.chmod(0o700)
-    git(repository, "init", "--quiet")
-    git(repository, "symbolic-ref", "HEAD", "refs/heads/main")
+    run_git(repository, "init", "--quiet")
+    run_git(repository, "symbolic-ref", "HEAD", "refs/heads/main")
     secret = f"//admin:{token}@".join(api.url.split("//", 1))
     settings = {
         "user.name": "admin",
@@ -105,15 +105,15 @@ def push(example: Path, repository: Path, api: ServerApi, token: str, say: Say) 
     }
     (repository / ".git" / "config").chmod(0o600)
     for name, value in settings.items():
-        git(repository, "config", name, value)
-    git(repository, "add", "--all")
-    if git(repository, "status", "--porcelain"):
-        git(repository, "commit", "--quiet", "--message", "Train a small network on two spirals")
-    for line in git(repository, "push", "origin", "main").splitlines():
+        run_git(repository, "config", name, value)
+    run_git(repository, "add", "--all")
+    if run_git(repository, "status", "--porcelain"):
+        run_git(repository, "commit", "--quiet", "--message", "Train a small network on two spirals")
+    for line in run_git(repository, "push", "origin", "main").splitlines():
         say(f"  {line.replace(token, '…').rstrip()}")
 
 
-def git(repository: Path, *arguments: str) -> str:
+def run_git(repository: Path, *arguments: str) -> str:
     """Run git in `repository`, without the user's and the machine's git configuration; return its output."""
     own = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
     foreign = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -131,8 +131,8 @@ def git(repository: Path, *arguments: str) -> str:
     except FileNotFoundError:
         raise QuickstartFailed("git is missing: install it; the next start pushes the example") from None
     if done.returncode != 0:
-        said = re.sub(r"//[^/@\s]*@", "//…@", done.stdout).strip().replace("\n", "; ")[-500:]
-        raise QuickstartFailed(f"git {arguments[0]} of the example failed: {said}")
+        output = re.sub(r"//[^/@\s]*@", "//…@", done.stdout).strip().replace("\n", "; ")[-500:]
+        raise QuickstartFailed(f"git {arguments[0]} of the example failed: {output}")
     return done.stdout
 
 
@@ -158,7 +158,7 @@ def follow(api: ServerApi, execution: dict[str, Any], say: Say) -> None:
         now = api.get(execution["url"])  # before the log: if this state is final, the log has all its lines
         events = api.get(f"{execution['url']}events/?limit=0")["events"]
         for event in events[shown:]:
-            say(f"  {event['stream'][:6]:>6} │ {printable(event['message'], ' ')}")
+            say(f"  {event['stream'][:6]:>6} │ {make_printable(event['message'], ' ')}")
         shown = len(events)
         if now["status"] in FINAL:
             break
@@ -198,4 +198,4 @@ def command(data: Path, url: str, example: Path) -> None:
         token = (data / "admin-token").read_text(encoding="utf-8").strip()
     except OSError as error:
         raise QuickstartFailed(f"the example was not pushed: {error}") from None
-    tour(data, ServerApi(url, token), example, lambda line: print(line, flush=True))
+    run_tour(data, ServerApi(url, token), example, lambda line: print(line, flush=True))

@@ -39,9 +39,10 @@ logger = logging.getLogger(__name__)
 AUDIT_S = 3600.0  # pruning reads the whole index
 CHECKPOINT_S = 1.0  # copying much at once blocks the disk, and with it all writers
 FETCHES = 4  # concurrent fetches from remotes, and as many concurrent polls
-INGESTS = 4  # repositories hosted here whose pushes are ingested concurrently
-TIDY_S = 3600.0  # between two searches for old ad-hoc code
-TURN_S = 5.0  # for ingesting one repository while others wait for its thread
+INGESTS = 4  # most repositories hosted here whose pushes are ingested at the same time
+RETURN_S = 15.0  # after a start, runners have this long to extend the leases that expired while the server was down
+TIDY_S = 3600.0  # pause between two searches for old ad-hoc code
+TURN_S = 5.0  # time for ingesting one repository while others wait for its thread
 
 
 class Sweeper:
@@ -58,6 +59,7 @@ class Sweeper:
         self._refreshing = Threads(FETCHES)
         self._teller = Publisher(config, vault)
         self._checkpoint_at = self._audit_at = 0.0
+        self._started_at = time.monotonic()
         self._has_metadata_rows = True
 
     def sweep(self) -> None:
@@ -75,11 +77,11 @@ class Sweeper:
             _try(lambda: self._ingest())
             _try(lambda: self._poll())
             _try(lambda: self._fetch_sources())
-            _try(lambda: lifecycle.recover(db, config.logs_dir, config.limits.runner_silence))
+            _try(lambda: self._recover())
             _try(lambda: reruns.restart_lost(context))
             _try(lambda: self._advance())
             _try(lambda: dispatch.hand_over_again(db, queues))
-            _try(lambda: dispatch.dispatch(db, config, queues))
+            _try(lambda: dispatch.dispatch(context, queues))
             _try(lambda: deliveries.prune(db, config.limits.deliveries))
             _try(lambda: self._tidy())
             _try(lambda: self._refresh_members())
@@ -99,6 +101,11 @@ class Sweeper:
         self._teller.close()
         with self._lock:
             self._context.db.close()
+
+    def _recover(self) -> None:
+        """Recover executions with expired leases, once runners have had time to extend them after a start."""
+        if time.monotonic() >= self._started_at + RETURN_S:
+            lifecycle.recover(self._context)
 
     def _advance(self) -> None:
         """Advance tasks, then pipelines, which may wait for tasks. Sweep again at once for new or large tasks."""
@@ -126,17 +133,17 @@ class Sweeper:
     def _ingest(self) -> None:
         """Ingest on other threads, some for each kind: remotes may be slow, as may strangers' valohai.yaml."""
         db = self._context.db
-        waiting = deliveries.waiting(db)
-        hosted = {number for number in waiting if projects.repository(db, number).forge == projects.HOSTED}
+        waiting = deliveries.list_due_repositories(db)
+        hosted = {number for number in waiting if projects.get_repository(db, number).forge == projects.HOSTED}
         self._ingesting.take_turns([number for number in waiting if number in hosted], self._handle)
-        if not disk.shortage(self._context.config):  # fetched data is stored
+        if not disk.explain_shortage(self._context.config):  # fetched data is stored
             self._fetching.take_turns([number for number in waiting if number not in hosted], self._handle)
 
     def _handle(self, repository_id: int) -> None:
         """Ingest one repository's deliveries. It may be killed at any time; unfinished deliveries are handled again."""
         with self._own_context() as context:
             _try(lambda: ingest.ingest_repository(context, repository_id, time.monotonic() + TURN_S))
-            _try(lambda: dispatch.dispatch(context.db, context.config, self._queues))
+            _try(lambda: dispatch.dispatch(context, self._queues))
         self._queues.nudge()  # another repository may wait for this thread
 
     def _poll(self) -> None:
@@ -146,8 +153,8 @@ class Sweeper:
 
     def _fetch_sources(self) -> None:
         """Fetch the sources that executions wait for, on other threads: Git LFS objects may be large."""
-        if not disk.shortage(self._context.config):
-            self._preparing.take_turns(sources.repositories_with_wanted(self._context.db), self._prepare)
+        if not disk.explain_shortage(self._context.config):
+            self._preparing.take_turns(sources.list_repositories_with_wanted(self._context.db), self._prepare)
 
     def _prepare(self, repository_id: int) -> None:
         with self._own_context() as context:
@@ -164,13 +171,13 @@ class Sweeper:
             self._tidy_at = time.monotonic() + TIDY_S
 
     def _refresh_members(self) -> None:
-        """Ask Git hosts for members of projects on other threads."""
+        """Ask forges for members of projects, on other threads."""
 
         def refresh(project_id: int) -> None:
             with self._own_context() as context:
                 _try(lambda: members.refresh(context, project_id))
 
-        self._refreshing.take_turns(member_sources.due(self._context.db), refresh)
+        self._refreshing.take_turns(member_sources.list_due_projects(self._context.db), refresh)
 
     def _ask(self, repository_id: int) -> None:
         def ask() -> None:

@@ -31,8 +31,8 @@ from core.config import Config
 from core.errors import CannotStart
 from core.states import State
 from core.supervision import STOP_SIGNALS, uninterrupted
-from web.cli.lazy_commands import runner_command
-from web.config.steps import sandbox
+from web.cli.lazy_commands import load_runner_command
+from web.config.steps import parse_in_child
 from web.processes import child_process, docker_ping, preflight, quickstart, web_server, worker
 from web.processes.child_process import Child
 from web.processes.docker_ping import DockerEngine
@@ -40,9 +40,9 @@ from web.processes.private_redis import EmbeddedRedis, find_binary
 from web.store import executions
 from web.store.db import connect
 
-HEALTHY_S = 30.0  # for the web server to answer
-ROUND_S = 0.5  # between two checks of the children
-CHECK_S = 10.0  # between two checks of Docker and the disk
+HEALTHY_S = 30.0  # time for the web server to answer
+ROUND_S = 0.5  # pause between two checks of the children
+CHECK_S = 10.0  # pause between two checks of Docker and the disk
 # A runner leaves its containers running and exits within 5 s. Together under 8 s; then processes are killed.
 STOP_S: Mapping[str, float] = {"runner": 5.0, "worker": 1.0, "web": 1.0, "redis": 0.8}
 
@@ -52,9 +52,9 @@ Say = Callable[[str], None]
 Program = Callable[[socket.socket], None]
 
 
-def programs(config: Config, config_file: Path | None) -> dict[str, Program]:
+def build_programs(config: Config, config_file: Path | None) -> dict[str, Program]:
     """Return what the children run, in the order of their start; each is called with the web server's socket."""
-    runner = runner_command()
+    runner = load_runner_command()
     options = ["--data", str(config.data), *(["--config", str(config_file)] if config_file else [])]
 
     def run_runner(_: socket.socket) -> None:
@@ -65,7 +65,7 @@ def programs(config: Config, config_file: Path | None) -> dict[str, Program]:
 
 
 @dataclass(kw_only=True)
-class Machine:
+class LocalServer:
     """Redis, the web server, the worker and the runner of one data directory, with checks of Docker and the disk."""
 
     config: Config
@@ -92,23 +92,23 @@ class Machine:
         preflight.check_disk(data)
         listener = preflight.listen(server.host, server.port)
         self.children = [self._child(name, listener) for name in self.programs]
-        with self._stage("docker") as told:
+        with self._stage("docker") as report:
             self.engine = docker_ping.find(os.environ)
-            told(f"engine {self.engine.version}")
-        with self._stage("redis") as told:
-            told(self._start_redis())
+            report(f"engine {self.engine.version}")
+        with self._stage("redis") as report:
+            report(self._start_redis())
         token_file = data / "admin-token"
         had_token = token_file.exists()  # the web server creates missing ones of database, admin and this file
-        copies = database_copies(data)
-        sandbox.warm_up()
+        copies = list_database_copies(data)
+        parse_in_child.warm_up()
         gc.freeze()  # a collection in a child would copy the memory that it shares with us
         for child in self.children:
-            with self._stage(child.name) as told:
+            with self._stage(child.name) as report:
                 child.start()
                 if child.name == "web":
                     self._await_page(child)
-                told(f"{self.config.local_url}/" if child.name == "web" else f"log in {child.log}")
-        for path, _ in sorted(database_copies(data) - copies):
+                report(f"{self.config.local_url}/" if child.name == "web" else f"log in {child.log}")
+        for path, _ in sorted(list_database_copies(data) - copies):
             self.say(f"The database was upgraded. A copy of it as it was: {path}")
         self._announce(time.monotonic() - began, None if had_token else token_file)
 
@@ -142,7 +142,7 @@ class Machine:
             child.stop(STOP_S.get(child.name, 1.0))
         if self.redis:
             self.redis.stop(STOP_S["redis"])
-        if count := running_executions(self.config.database):
+        if count := count_running_executions(self.config.database):
             noun = "1 execution keeps" if count == 1 else f"{count} executions keep"
             self.say(f"{noun} running; the next start picks {'it' if count == 1 else 'them'} up")
 
@@ -178,7 +178,7 @@ class Machine:
 
     def _await_page(self, web: Child) -> None:
         deadline = time.monotonic() + HEALTHY_S
-        while not healthy(self.config.local_url):
+        while not is_healthy(self.config.local_url):
             if web.exit_code() is not None:
                 raise CannotStart(f"the web server {web.exit_text()}")
             if time.monotonic() > deadline:
@@ -220,12 +220,12 @@ class Machine:
         self.say(f"  {name:<10}{' '.join(words):<56} {time.monotonic() - began:6.2f} s")
 
 
-def database_copies(data: Path) -> set[tuple[Path, int]]:
+def list_database_copies(data: Path) -> set[tuple[Path, int]]:
     """Return the copies of the database that upgrades made, each with its modification time."""
     return {(file, file.stat().st_mtime_ns) for file in (data / "backups").glob("before-*.db")}
 
 
-def healthy(url: str) -> bool:
+def is_healthy(url: str) -> bool:
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=0.5)
     try:
         connection.request("GET", "/healthz")
@@ -236,14 +236,14 @@ def healthy(url: str) -> bool:
         connection.close()
 
 
-def running_executions(database: Path) -> int:
+def count_running_executions(database: Path) -> int:
     """Return how many executions have a runner's lease; 0 if there is no database yet."""
     if not database.exists():
         return 0
     try:
         db = connect(database)
         try:
-            return len(executions.in_states(db, State.STARTED))
+            return len(executions.list_in_states(db, State.STARTED))
         finally:
             db.close()
     except Exception:  # noqa: BLE001  a closing message is not worth a traceback
@@ -267,37 +267,37 @@ def sole_owner(data: Path, url: str) -> Iterator[None]:
         yield
 
 
-def run(machine: Machine) -> None:
+def run(server: LocalServer) -> None:
     """Start, tend until a stop signal arrives, stop."""
-    config = machine.config
+    config = server.config
     preflight.check_directory(config.data)
     with sole_owner(config.data, config.local_url):
-        raise_on_stop_signals(machine)
+        raise_on_stop_signals(server)
         try:
-            machine.start()
-            machine.push_example()
-            while not machine.stopping:
-                machine.tend()
+            server.start()
+            server.push_example()
+            while not server.stopping:
+                server.tend()
                 time.sleep(ROUND_S)
         except KeyboardInterrupt:
             pass
         finally:
             ignore_stop_signals()
-            if machine.stopping:
-                machine.say("\nstopping …")
-            machine.stop()
-        machine.say("stopped; all data is kept")
+            if server.stopping:
+                server.say("\nstopping …")
+            server.stop()
+        server.say("stopped; all data is kept")
 
 
-def raise_on_stop_signals(machine: Machine) -> None:
+def raise_on_stop_signals(server: LocalServer) -> None:
     """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP, once: later signals are ignored while we stop.
 
-    They also set `machine.stopping`, since Python discards exceptions raised while it runs a destructor.
+    They also set `server.stopping`, since Python discards exceptions raised while it runs a destructor.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         ignore_stop_signals()
-        machine.stopping = True
+        server.stopping = True
         raise KeyboardInterrupt
 
     for number in STOP_SIGNALS:
@@ -335,7 +335,7 @@ def command(
     config = configuration.load(data, config_file, server__host=host, server__port=port)
     say(f"pushmill on {config.data}")
     try:
-        run(Machine(config=config, programs=programs(config, config_file), say=say, example=example))
+        run(LocalServer(config=config, programs=build_programs(config, config_file), say=say, example=example))
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise CannotStart(

@@ -24,18 +24,22 @@ from web.processes import preflight
 from web.services import setup
 
 HUNG_S = 120.0
-YOUNG = 20_000  # objects allocated between two garbage collections; a batch of a log allocates fewer, all short-lived
+YOUNG = 50_000  # objects allocated between two garbage collections; a batch of a log allocates 30,000, all short-lived
 
 
 def serve(config: Config, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     setup.prepare(config, partial(click.echo, err=True))
-    bridge = Bridge(create_app(config))
+    run(Bridge(create_app(config)), listener)
+
+
+def run(bridge: Bridge, listener: socket.socket) -> None:
+    """Serve an application, of a benchmark too, until SIGTERM or SIGINT."""
     gc.collect()
     gc.freeze()  # exempts the application, whose collection during a long list took 80 ms
     gc.set_threshold(YOUNG)
-    server = uvicorn_server.server(bridge)
+    server = uvicorn_server.make_server(bridge)
     server.config.callback_notify, server.config.timeout_notify = watch, 1
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

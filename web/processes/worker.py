@@ -7,8 +7,10 @@ intermediate list, and a starting worker removes dead ones from RQ's list of wor
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from rq.worker_registration import clean_worker_registry
 
 from core import config as configuration
 from core.config import Config
-from web.config.steps.sandbox import parse_limited
+from web.config.steps.parse_in_child import parse_limited
 from web.processes import sweep
 from web.processes.sweep import Sweeper
 from web.services import setup, vault
@@ -32,9 +34,9 @@ from web.services.scheduling.queues import SERVER_QUEUE, SWEEP, Queues
 
 logger = logging.getLogger(__name__)
 
-SWEEP_S = 2.0  # between two sweeps without a nudge
+SWEEP_S = 2.0  # pause between two sweeps without a nudge
 WORKER_TTL_S = 60  # one blocking read of the queue takes 15 s less
-RETRY_S = 1.0  # before Redis is tried again
+RETRY_S = 1.0  # pause before Redis is tried again
 LOGGED_BY_US = "could not connect to Redis"
 
 
@@ -46,11 +48,10 @@ class ServerWorker(SimpleWorker):
     """
 
     max_connection_wait_time = 1.0
-    stopping: threading.Event
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Sweep without a record in RQ's registries: a killed worker would leave one there each time."""
-        if reason := refusal(job):
+        if reason := explain_refusal(job):
             logger.error("job=%s refused: %s", job.id, reason)
         else:
             sweep.sweep()
@@ -58,8 +59,7 @@ class ServerWorker(SimpleWorker):
         self.connection.delete(job.key)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        self.stopping.set()
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+        stop(signum, frame)
 
     def subscribe(self) -> None:
         """Do not subscribe to commands from Redis."""
@@ -68,7 +68,7 @@ class ServerWorker(SimpleWorker):
         """Skip maintenance, which runs callbacks of abandoned jobs."""
 
 
-def refusal(job: Job) -> str:
+def explain_refusal(job: Job) -> str:
     """Return why a job is refused; empty for a plain sweep without arguments or callbacks."""
     try:
         name, instance, arguments, named = job.func_name, job.instance, job.args, job.kwargs
@@ -93,18 +93,13 @@ class Ticker(threading.Thread):
     def __init__(self, sweeper: Sweeper, connection: Redis) -> None:
         super().__init__(name="ticker", daemon=True)
         self._sweeper, self._connection = sweeper, connection
-        self._over = threading.Event()
         self._redis_away = False
 
     def run(self) -> None:
         while True:
             self._sweeper.sweep()
             self._watch_redis()
-            if self._over.wait(SWEEP_S):
-                return
-
-    def stop(self) -> None:
-        self._over.set()
+            time.sleep(SWEEP_S)
 
     def _watch_redis(self) -> None:
         """Log once when Redis becomes unavailable and once when it is back."""
@@ -122,35 +117,39 @@ class Ticker(threading.Thread):
 
 def run(config: Config) -> None:
     """Work until SIGTERM or SIGINT. While Redis is unavailable, jobs wait and everything else continues."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     setup.prepare(config, partial(click.echo, err=True))
-    url = queues.redis_url(config)
-    stopping = threading.Event()
+    url = queues.get_redis_url(config)
     sweeper = Sweeper(config, vault.load(config.data / "secret.key"), Queues(connect(url)))
     sweep.install(sweeper)
     parse_limited(b"")  # imports and builds now what the first push would otherwise wait for
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else each forge request is logged
     logging.getLogger("rq.worker").addFilter(lambda record: LOGGED_BY_US not in record.getMessage())
-    ticker = Ticker(sweeper, connect(url))
-    ticker.start()
-    while not stopping.is_set():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopping.set())
+    Ticker(sweeper, connect(url)).start()
+    while True:
         with suppress(RedisError):
-            work(url, stopping)
-        stopping.wait(RETRY_S)
-    ticker.stop()
+            work(url)
+        time.sleep(RETRY_S)
+
+
+def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """Exit at once. The next worker repeats what is in progress, as after a kill.
+
+    RQ's own way, an exception in whatever line the signal interrupts, may be swallowed there.
+    """
+    os._exit(0)
 
 
 def connect(url: str, timeout_s: float = 5.0) -> Redis:
     return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=5.0)
 
 
-def work(url: str, stopping: threading.Event) -> None:
-    """Serve the queue until RQ gives up or is told to stop. Raises RedisError if Redis does not answer."""
+def work(url: str) -> None:
+    """Serve the queue until RQ gives up. Raises RedisError if Redis does not answer."""
     with connect(url, WORKER_TTL_S) as connection:
         worker = ServerWorker([SERVER_QUEUE], connection=connection, serializer="json", worker_ttl=WORKER_TTL_S)
-        worker.stopping = stopping
         clean_worker_registry(Queue(SERVER_QUEUE, connection=connection))  # entries of killed workers
         worker.work(logging_level="WARNING")
 
@@ -161,6 +160,6 @@ def work(url: str, stopping: threading.Event) -> None:
 def command(data: Path | None, config_file: Path | None) -> None:
     """Run only the worker.
 
-    It ingests pushes and dispatches executions.
+    Ingests pushes and dispatches executions.
     """
     run(configuration.load(data, config_file))

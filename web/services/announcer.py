@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.config import Config
+from web.services.context import Context
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
-from web.store.db import Database
 
 Listener = Callable[[str | None], None]
 
 
 class Announcer:
-    def __init__(self, config: Config, queues: Queues) -> None:
-        self._config, self._queues = config, queues
+    def __init__(self, queues: Queues) -> None:
+        self._queues = queues
         self._listeners: tuple[Listener, ...] = ()
 
     def subscribe(self, listener: Listener) -> None:
@@ -28,9 +27,9 @@ class Announcer:
         for listener in self._listeners:
             listener(execution)
 
-    def announce(self, db: Database, execution: str | None = None) -> None:
+    def announce(self, context: Context, execution: str | None = None) -> None:
         """Wake the followers of the changed execution, or all for None; dispatch, and have the worker do the rest."""
         self.wake(execution)
-        for placed in dispatch.dispatch(db, self._config, self._queues):
+        for placed in dispatch.dispatch(context, self._queues):
             self.wake(placed)
         self._queues.nudge_soon()

@@ -23,6 +23,7 @@ from pathlib import Path
 from core import clock, locks
 from core.config import Config
 from core.errors import Conflict, InvalidInput
+from core.units import format_size
 from web.services.executions import outputs
 from web.services.repositories import lost_pushes
 from web.store import db as store
@@ -33,7 +34,7 @@ FORMAT = 1
 DATABASE = "pushmill.db"
 KEYS = ("secret.key", "admin-token", "push-token", "config.toml", "runner/token")
 SCRATCH = ".pushmill-backup-"  # prefix of temporary directories
-ATTEMPTS = 3  # to list a repository while git repacks it
+ATTEMPTS = 3  # attempts to list a repository while git repacks it
 
 Say = Callable[[str], None]
 
@@ -97,7 +98,7 @@ def _create(config: Config, partial: Path, *, with_outputs: bool, say: Say) -> N
 @contextmanager
 def _alone(config: Config) -> Iterator[None]:
     """Lock out other backups and remove the temporary directories of a killed one. Raises Conflict."""
-    with locks.held(config.data / "backup.lock", wait=False) as alone:
+    with locks.hold(config.data / "backup.lock", wait=False) as alone:
         if not alone:
             raise Conflict("another backup of this server is running: wait for it")
         for folder in (config.data, config.git_dir):
@@ -155,7 +156,7 @@ def _reported(archive: _Archive, part: str, say: Say) -> Iterator[None]:
     files, size = archive.files, archive.bytes
     yield
     count = archive.files - files
-    say(f"{part}: {count:,} file{'' if count == 1 else 's'}, {(archive.bytes - size) / 1e6:,.1f} MB")
+    say(f"{part}: {count:,} file{'' if count == 1 else 's'}, {format_size(archive.bytes - size)}")
 
 
 def _add_repository(archive: _Archive, repository: Path, name: str) -> None:
@@ -211,7 +212,7 @@ def _extract(archive: Path, target: Path, say: Say) -> None:
         say(f"{len(names) - 2:,} files restored")
     except (tarfile.TarError, EOFError) as error:
         raise InvalidInput(f"{archive} is damaged, so nothing was restored: {error}") from None
-    if problem := store.damage(target / DATABASE):
+    if problem := store.find_damage(target / DATABASE):
         raise InvalidInput(f"the database in {archive} is damaged, so nothing was restored: {problem}")
 
 

@@ -1,4 +1,4 @@
-"""Users as administrators manage them, invitations, and the tokens and roles of users."""
+"""Manage users, invitations, tokens and roles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.model import Project, User
 from core.names import check_user
 from core.rights import Role
 from web.services import passwords
-from web.services.presentation.formats import forge_name
+from web.services.presentation.formats import format_forge_name
 from web.store import audit, member_sources, members, sessions, users
 from web.store.db import Database, transaction
 
@@ -33,14 +33,14 @@ class NewToken:
 def add_user(db: Database, username: str, *, is_admin: bool) -> User:
     """Add a user. Raises InvalidInput, or Conflict if the name is taken, also by a disabled user."""
     with transaction(db):
-        if users.by_name(db, check_user(username)) is not None:
+        if users.find_by_name(db, check_user(username)) is not None:
             raise Conflict(f"user {username!r} already exists")
         return users.add(db, username, is_admin=is_admin)
 
 
 def find_user(db: Database, username: str) -> User:
     """Return the user called `username`. Raises NotFound."""
-    found = users.by_name(db, username)
+    found = users.find_by_name(db, username)
     if found is None:
         raise NotFound(f"there is no user {username[:80]!r}: `pushmill user list` shows them")
     return found
@@ -69,7 +69,7 @@ def disable(db: Database, username: str) -> None:
 
 
 def _keep_an_admin(db: Database, leaving: User) -> None:
-    others = [one for one in users.listing(db) if one.is_admin and one.disabled_at is None and one.id != leaving.id]
+    others = [one for one in users.list_users(db) if one.is_admin and one.disabled_at is None and one.id != leaving.id]
     if leaving.is_admin and not others:
         raise Conflict(f"{leaving.username} is the only administrator: make another user one first")
 
@@ -104,7 +104,7 @@ def _invite(db: Database, username: str) -> str:
 
 def find_invited(db: Database, secret: str) -> User:
     """Return the user of an invitation. Raises NotFound if it is unknown, used or expired."""
-    found = sessions.invited(db, secret)
+    found = sessions.find_invited_user(db, secret)
     if found is None:
         raise NotFound("This invitation is unknown, expired or used. Ask for a new one.")
     return found
@@ -123,7 +123,7 @@ def accept_with_password(db: Database, secret: str, password: str) -> User:
 
 def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
     """Create a token for an invited user, which consumes the invitation. Raises NotFound."""
-    made = users.new_token()
+    made = users.make_token()
     with transaction(db):
         found = find_invited(db, secret)
         sessions.end_invitations(db, found.id)
@@ -135,12 +135,12 @@ def accept_with_token(db: Database, secret: str) -> tuple[User, NewToken]:
 def log_in_with_token(db: Database, person: User, name: str, lifetime_s: float) -> NewToken:
     """Create a token for somebody who has just entered the password. Raises InvalidInput."""
     with _acting(person):
-        return new_token(db, person.username, [Scope.ADMIN], name=name, lifetime_s=lifetime_s)
+        return create_token(db, person.username, [Scope.ADMIN], name=name, lifetime_s=lifetime_s)
 
 
 def _acting(person: User) -> AbstractContextManager[None]:
     """Record a change as made by a user whom the request has identified but not authenticated."""
-    return audit.acting(replace(audit.actor(), username=person.username))
+    return audit.acting(replace(audit.get_actor(), username=person.username))
 
 
 def change_password(db: Database, person: User, password: str, session_id: str | None) -> None:
@@ -154,22 +154,22 @@ def change_password(db: Database, person: User, password: str, session_id: str |
 def set_role(db: Database, project: Project, username: str, role: Role | None) -> None:
     """Give a user a role in a project, or remove the user from it with None. Idempotent.
 
-    Raises NotFound, or Conflict for removing a member who comes from the Git host and would come back.
+    Raises NotFound, or Conflict for removing a member who comes from the forge and would come back.
     """
     with transaction(db):
         found = find_user(db, username)
         if role is not None:
             members.set_role(db, project.id, found.id, role)
-        elif source := members.source(db, found.id, project.id):
+        elif source := members.get_source(db, found.id, project.id):
             raise Conflict(
-                f"{username} is a member because of {forge_name(source)}: remove the access there, or give another"
+                f"{username} is a member because of {format_forge_name(source)}: remove the access there, or give another"
                 " role here, which then stays"
             )
         elif members.remove(db, project.id, found.id):
-            member_sources.make_due(db)  # whoever may push gets the role back that the Git host gives
+            member_sources.make_due(db)  # users who may push get the role of the forge again
 
 
-def new_token(
+def create_token(
     db: Database, username: str, scopes: Collection[Scope], *, name: str = "", lifetime_s: float | None = None
 ) -> NewToken:
     """Create a token for a user; without `lifetime_s` it does not expire. Raises InvalidInput or NotFound."""
@@ -181,10 +181,10 @@ def new_token(
     expires_at = None
     if lifetime_s is not None:
         try:
-            expires_at = clock.after(lifetime_s)
+            expires_at = clock.add_to_now(lifetime_s)
         except OverflowError:
             raise InvalidInput("a token cannot outlive the year 9999: leave its lifetime out") from None
-    secret = users.new_token()
+    secret = users.make_token()
     with transaction(db):
         token_id = users.add_token(db, owner.id, secret, name, scopes, expires_at)
     return NewToken(id=token_id, secret=secret, expires_at=expires_at)

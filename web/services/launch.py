@@ -18,23 +18,22 @@ from typing import Any
 from core.errors import CannotRun, InvalidFields, InvalidInput, NotFound, Problem
 from core.groups import Group, Pipeline, Task
 from core.model import Change, Commit, Environment, Execution, Origin, Project, TargetKind, User
-from core.names import unknown
+from core.names import explain_unknown_name
 from core.states import FailureReason
-from core.wire import stricter_limit
-from web.config.overrides import Overrides, overridden, override_problems, unknown_target
+from core.wire import choose_stricter_limit
+from web.config.overrides import Overrides, find_override_problems, make_unknown_target_problem, override_config
 from web.config.pipelines.plan import PipelinePlan
-from web.config.steps.changes import change, step_changes
-from web.config.steps.model import load_step, step_items
+from web.config.steps.differences import find_change, find_step_changes
+from web.config.steps.model import load_step, map_step_items
 from web.config.steps.resolve import ResolvedStep
 from web.config.tasks.plan import TaskPlan
-from web.config.tasks.search import SEEDS, own_seed
+from web.config.tasks.search import SEEDS, find_own_seed
 from web.services.context import Context
 from web.services.executions import datums, environments, lifecycle
 from web.services.forges import enqueue
 from web.services.repositories import adhoc
 from web.services.triggers.rules.runnable import KINDS, Plan
 from web.store import audit, commits, executions, launch_keys, logs, pipelines, projects, tasks, users, variables
-from web.store import environments as environment_store
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 
@@ -45,6 +44,7 @@ REPEATED = (
     *("time_limit_s", "no_output_limit_s", "task_id", "trial", "pipeline_node_id"),
 )
 NO_OVERRIDES = Overrides()
+KIND_OF = {Execution: TargetKind.STEP, Task: TargetKind.TASK, Pipeline: TargetKind.PIPELINE}
 RECORDED = {TargetKind.STEP: Kind.EXECUTION, TargetKind.TASK: Kind.TASK, TargetKind.PIPELINE: Kind.PIPELINE}
 
 REFUSED = {  # field and code of the problem
@@ -92,25 +92,25 @@ def launch(context: Context, request: LaunchRequest) -> Launched:
     if made := _repeated(db, request):
         return made
     request = _with_default_configuration(context, request)
-    plan = checked_plan(db, request)
+    plan = plan_request(db, request)
     with transaction(db):
         if made := _repeated(db, request):
             return made
-        made = start(context, replace(request, plan=plan))
+        (made,) = start(context, [replace(request, plan=plan)])
         what = made.step if isinstance(made, Execution) else made.name
         _record_launch(db, made, f"{what} of commit {request.commit.identifier[:8]}")
         return made
 
 
 def _record_launch(db: Database, made: Launched, detail: str) -> None:
-    kind = kind_of(made)
+    kind = KIND_OF[type(made)]
     audit.record(db, Act.LAUNCH, RECORDED[kind], f"{kind.sign}{made.counter}", made.project_id, detail)
 
 
-def checked_plan(db: Database, request: LaunchRequest) -> Plan:
+def plan_request(db: Database, request: LaunchRequest) -> Plan:
     """Return the plan of a request that can run. Raises InvalidFields with the problems of all fields."""
     project, overrides = request.project, request.overrides
-    problems = [*launch_keys.problems(request.key), *override_problems(overrides)]
+    problems = [*launch_keys.find_problems(request.key), *find_override_problems(overrides)]
     problems += [*_commit_problems(db, request.commit)]
     plan: Plan | None = None
     if request.config is not None or request.commit.config_state == "ok":
@@ -130,47 +130,45 @@ def checked_plan(db: Database, request: LaunchRequest) -> Plan:
     return plan
 
 
-def start(context: Context, request: LaunchRequest) -> Launched:
-    """Create the execution, task or pipeline of a planned request.
+def start(context: Context, requests: Sequence[LaunchRequest]) -> list[Launched]:
+    """Create the execution, task or pipeline of each planned request.
 
     An execution whose environment, image or inputs are not allowed fails at once. Raises InvalidFields for an
     unapproved commit of a fork.
     """
-    db = context.db
-    if not commits.is_trusted(db, request.commit.id):
-        raise InvalidFields([_not_approved(request.commit)])
+    for commit in {request.commit.id: request.commit for request in requests}.values():
+        if not commits.is_trusted(context.db, commit.id):
+            raise InvalidFields([_not_approved(commit)])
+    known = environments.map_by_name(context.db)
+    return [_start(context, request, known) for request in requests]
+
+
+def _start(context: Context, request: LaunchRequest, known: Mapping[str, Environment]) -> Launched:
     match request.plan:
         case ResolvedStep() as step:
-            made: Launched = _start_execution(context, request, step)
+            made: Launched = _start_execution(context, request, step, known)
         case TaskPlan() as task:
-            made = _start_task(db, request, task)
+            made = _start_task(context.db, request, task)
         case PipelinePlan() as pipeline:
-            made = _start_pipeline(db, request, pipeline)
+            made = _start_pipeline(context.db, request, pipeline)
         case None:
             raise ValueError("the request has no plan")
     if request.key:
-        launch_keys.add(db, request.project.id, request.creator.id, request.key, kind_of(made), made.id)
+        launch_keys.add(context.db, request.project.id, request.creator.id, request.key, KIND_OF[type(made)], made.id)
     return made
 
 
-def request_of(db: Database, group: Group, origin: Origin, plan: Plan, why: str) -> LaunchRequest:
-    """Return the request of a run that belongs to a task or pipeline; the caller adds its trial or node."""
+def make_group_request(db: Database, group: Group, origin: Origin, why: str) -> LaunchRequest:
+    """Return the request of a run that belongs to a task or pipeline; the caller adds its plan, and trial or node."""
     return LaunchRequest(
         origin=origin,
         project=projects.get(db, group.project_id),
         commit=commits.get(db, group.commit_id),
         creator=users.get(db, group.creator_id),
-        plan=plan,
         overrides=Overrides(environment=group.environment, priority=group.priority, tags=group.tags),
         push_id=group.push_id,
         why=why,
     )
-
-
-def kind_of(made: Launched) -> TargetKind:
-    if isinstance(made, Execution):
-        return TargetKind.STEP
-    return TargetKind.TASK if isinstance(made, Task) else TargetKind.PIPELINE
 
 
 def rerun(context: Context, execution: Execution, creator: User, why: str, origin: Origin = Origin.RERUN) -> Execution:
@@ -179,9 +177,9 @@ def rerun(context: Context, execution: Execution, creator: User, why: str, origi
     if not commits.is_trusted(db, execution.commit_id):
         raise InvalidFields([_not_approved(commits.get(db, execution.commit_id))])
     project = projects.get(db, execution.project_id)
-    environment, note = environments.choose(db, project, execution.environment)
+    environment, note = environments.choose(environments.map_by_name(db), project, execution.environment)
     repeated = {name: getattr(execution, name) for name in REPEATED}
-    mounts, refused = environments.mounts(environment, execution.mounts)
+    mounts, refused = environments.filter_mounts(environment, execution.mounts)
     own = {"environment": environment.slug, "creator_id": creator.id, "retry_of": execution.id, "mounts": mounts,
            "origin": origin, "changed": list(map(asdict, execution.changed))}  # fmt: skip
     notes = [f"{why} #{execution.counter}", *filter(None, [note]), *refused]
@@ -204,7 +202,7 @@ def _with_default_configuration(context: Context, request: LaunchRequest) -> Lau
         or request.name in names(commit.config)
     ):
         return request
-    found = adhoc.with_default_configuration(context, request.project, commit)
+    found = adhoc.apply_default_configuration(context, request.project, commit)
     return replace(request, commit=found) if found and request.name in names(found.config) else request
 
 
@@ -212,9 +210,12 @@ def _planned(db: Database, request: LaunchRequest) -> Plan:
     config = request.commit.config if request.config is None else request.config
     known, overrides = KINDS[request.kind], request.overrides
     if request.name not in known.names(config):
-        raise InvalidFields([unknown_target(request.kind, request.name, known.names(config))])
-    config = overridden(config, request.kind, request.name, overrides)
-    given: dict[str, Any] = {"parameters": overrides.parameters, "provided": variables.names(db, request.project.id)}
+        raise InvalidFields([make_unknown_target_problem(request.kind, request.name, known.names(config))])
+    config = override_config(config, request.kind, request.name, overrides)
+    given: dict[str, Any] = {
+        "parameters": overrides.parameters,
+        "provided": variables.list_names(db, request.project.id),
+    }
     if request.kind is not TargetKind.PIPELINE:
         given |= {"inputs": overrides.inputs, "environment_variables": overrides.environment_variables}
     elif refused := [name for name in ("inputs", "environment_variables") if getattr(overrides, name)]:
@@ -247,8 +248,11 @@ def _own_environment(plan: Plan | None) -> str:
 
 
 def _environment(db: Database, project: Project, wanted: str) -> tuple[Environment, str]:
-    found, note = environments.choose(db, project, wanted)
-    return found, unknown("environment", wanted, environment_store.by_name(db)) if note else ""
+    known = environments.map_by_name(db)
+    found, note = environments.choose(known, project, wanted)
+    return found, explain_unknown_name(
+        "environment", wanted, dict.fromkeys(one.slug for one in known.values())
+    ) if note else ""
 
 
 def _plan_problems(
@@ -258,7 +262,7 @@ def _plan_problems(
     image, inputs = "", dict[str, Any]()
     if isinstance(first, ResolvedStep):
         given = {name: spec.to_dict() for name, spec in first.inputs.items()}
-        image, inputs = first.image, datums.without_aliases(db, request.project.id, given)
+        image, inputs = first.image, datums.resolve_aliases(db, request.project.id, given)
     for reason, text in _refusals(db, request.project, request.commit.id, environment, image, inputs):
         field_name, code = REFUSED[reason]
         yield Problem(text, field_name, code=code)
@@ -284,18 +288,20 @@ def _repeated(db: Database, request: LaunchRequest) -> Launched | None:
 # rows
 
 
-def _start_execution(context: Context, request: LaunchRequest, resolved: ResolvedStep) -> Execution:
+def _start_execution(
+    context: Context, request: LaunchRequest, resolved: ResolvedStep, known: Mapping[str, Environment]
+) -> Execution:
     wanted = request.overrides.environment or resolved.environment
-    found, note = environments.choose(context.db, request.project, wanted)
+    found, note = environments.choose(known, request.project, wanted)
     step, limits = resolved.step, context.config.limits
-    mounts, refused = environments.mounts(found, map(asdict, step.mounts))
+    mounts, refused = environments.filter_mounts(found, map(asdict, step.mounts))
     values = _common(request, _changes(request, resolved)) | {
         "task_id": request.task_id, "trial": request.trial, "pipeline_node_id": request.pipeline_node_id,
         "step": step.name, "image": resolved.image, "commands": list(resolved.commands),
         "parameters": resolved.parameters, "environment_variables": resolved.environment_variables,
         "inputs": {name: spec.to_dict() for name, spec in resolved.inputs.items()},
         "environment": found.slug, "mounts": mounts, "gpus": found.gpus if step.gpus is None else step.gpus,
-        "memory": stricter_limit(found.memory, step.memory), "cpus": stricter_limit(found.cpus, step.cpus),
+        "memory": choose_stricter_limit(found.memory, step.memory), "cpus": choose_stricter_limit(found.cpus, step.cpus),
         "autorestart": step.autorestart or found.autorestart,
         "time_limit_s": resolved.time_limit_s or limits.time or None,
         "no_output_limit_s": resolved.no_output_limit_s or limits.no_output or None,
@@ -307,7 +313,7 @@ def _start_execution(context: Context, request: LaunchRequest, resolved: Resolve
 def _start_task(db: Database, request: LaunchRequest, plan: TaskPlan) -> Task:
     """Create a task in `created`; the sweep creates its executions."""
     blueprint = plan.blueprint
-    seed = own_seed(blueprint)
+    seed = find_own_seed(blueprint)
     values = _common(request, _changes(request, plan)) | {
         "pipeline_node_id": request.pipeline_node_id, "name": blueprint.name, "step": blueprint.step,
         "type": blueprint.type, "config": plan.config, "parameters": plan.parameters,
@@ -351,16 +357,16 @@ def _changes(request: LaunchRequest, plan: Plan) -> list[Change]:
     if isinstance(plan, PipelinePlan):
         for parameter in plan.blueprint.parameters:
             if parameter.name in plan.parameters:
-                found += change(parameter.name, parameter.default, plan.parameters[parameter.name])
+                found += find_change(parameter.name, parameter.default, plan.parameters[parameter.name])
     else:
         first = plan.first if isinstance(plan, TaskPlan) else plan
         parameters = {**plan.parameters, **_tried(request, plan)} if isinstance(plan, TaskPlan) else plan.parameters
         if request.config is None and not request.overrides.of_step:
-            found += step_changes(first.step, parameters, first)
-        elif first.step.name in step_items(request.commit.config):
-            found += step_changes(load_step(request.commit.config, first.step.name), parameters, first)
+            found += find_step_changes(first.step, parameters, first)
+        elif first.step.name in map_step_items(request.commit.config):
+            found += find_step_changes(load_step(request.commit.config, first.step.name), parameters, first)
     declared = _own_environment(plan)
-    return [*found, *change("environment", declared, request.overrides.environment or declared)]
+    return [*found, *find_change("environment", declared, request.overrides.environment or declared)]
 
 
 def _tried(request: LaunchRequest, plan: TaskPlan) -> Mapping[str, Any]:
@@ -376,14 +382,14 @@ def _record(
 
     Every execution is created here.
     """
-    db, logs_dir = context.db, context.config.logs_dir
-    inputs = datums.without_aliases(db, project.id, values["inputs"])
+    db = context.db
+    inputs = datums.resolve_aliases(db, project.id, values["inputs"])
     execution = executions.add(db, {**values, "inputs": inputs})
-    logs.log_status(db, logs_dir, execution, "Execution created", *notes)
+    logs.log_status(db, context.config.logs_dir, execution, "Execution created", *notes, at=logs.EMPTY)
     refusal = next(_refusals(db, project, execution.commit_id, environment, execution.image, inputs), None)
     if refusal is None:
         return execution
-    lifecycle.fail(db, logs_dir, execution, *refusal)
+    lifecycle.fail(context, execution, *refusal)
     return executions.get(db, execution.id)
 
 
@@ -391,9 +397,9 @@ def _refusals(
     db: Database, project: Project, commit_id: int, environment: Environment, image: str, inputs: Mapping[str, Any]
 ) -> Iterator[tuple[FailureReason, str]]:
     """Yield why the project may not use the environment, the environment not the image, the commit not the inputs."""
-    if refusal := environments.project_refusal(project, environment):
+    if refusal := environments.explain_project_refusal(project, environment):
         yield FailureReason.ENVIRONMENT, refusal
-    if refusal := image and environments.image_refusal(environment, image):
+    if refusal := image and environments.explain_image_refusal(environment, image):
         yield FailureReason.IMAGE, refusal
-    if refusal := datums.refusal_reason(db, project.id, commit_id, inputs):
+    if refusal := datums.explain_refusal(db, project.id, commit_id, inputs):
         yield FailureReason.INPUT, refusal

@@ -11,7 +11,7 @@ from web.services.throttle import Throttle
 from web.store import audit, sessions, users
 from web.store.db import Database
 
-NAME_CHARS = 100  # of what was typed as a user's name; no user has more
+NAME_CHARS = 100  # most characters of a name under which failed logins are counted: no user has more
 
 
 def recognise(db: Database, throttle: Throttle, username: str, secret: str, address: str) -> Identity | None:
@@ -23,14 +23,14 @@ def recognise(db: Database, throttle: Throttle, username: str, secret: str, addr
     """
     if throttle.too_many(address):
         raise TooMany("Too many failed logins from your address. Try again in a minute.")
-    found = users.by_token(db, secret)
+    found = users.find_by_token(db, secret)
     if found is not None and hmac.compare_digest(username.encode(), found.user.username.encode()):
         return found
-    user = users.by_name(db, username)
+    user = users.find_by_name(db, username)
     account = f"user {username[:NAME_CHARS]}"
     if throttle.too_many(account) and not (user and sessions.has_address(db, user.id, address)):
         raise TooMany("Too many failed logins of this user. Try again in a minute, or log in with a token.")
-    hashed = users.password(db, user.id) if user is not None and user.disabled_at is None else None
+    hashed = users.find_password_hash(db, user.id) if user is not None and user.disabled_at is None else None
     throttle.add(address)  # before the slow comparison, so that concurrent guesses count
     throttle.add(account)
     if passwords.matches(hashed, secret) and user is not None:

@@ -32,9 +32,9 @@ from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
 from web.store.selection import Selection
 
-CHUNK = 50  # executions read at once
+CHUNK = 50  # executions that are read at once
 ASIDE = "removed-"  # prefix of repositories being removed; an interrupted removal leaves some
-WAIT_S, POLL_S = 90.0, 0.2  # for stopped executions to end
+WAIT_S, POLL_S = 90.0, 0.2  # time for stopped executions to end, and pause between two looks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,22 +51,22 @@ class Content:
     repository_bytes: int
 
 
-def content(context: Context, project: Project) -> Content:
+def count_content(context: Context, project: Project) -> Content:
     """Count the rows and bytes that removing the project would delete."""
     log_bytes = 0
     for execution in _executions(context.db, project):
-        log_bytes += sum(path.stat().st_size for path in logs.files(context.config.logs_dir, execution))
+        log_bytes += sum(path.stat().st_size for path in logs.list_files(context.config.logs_dir, execution))
     repositories = sum(
-        trees.size(path) for path in _paths(context.config, projects.repositories(context.db, project.id))
+        trees.measure_size(path) for path in _paths(context.config, projects.list_repositories(context.db, project.id))
     )
-    return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.counts(context.db, project.id))
+    return Content(log_bytes=log_bytes, repository_bytes=repositories, **removal.count_data(context.db, project.id))
 
 
-def unfinished(db: Database, project: Project) -> list[str]:
+def list_unfinished(db: Database, project: Project) -> list[str]:
     """Return the labels of unfinished executions (#1), tasks (!1) and pipelines (=1) of a project."""
-    running = [f"#{e.counter}" for e in executions.in_states(db, *UNFINISHED) if e.project_id == project.id]
-    groups = [f"!{t.counter}" for t in task_rows.unfinished(db) if t.project_id == project.id]
-    return running + groups + [f"={p.counter}" for p in pipeline_rows.unfinished(db) if p.project_id == project.id]
+    running = [f"#{e.counter}" for e in executions.list_in_states(db, *UNFINISHED) if e.project_id == project.id]
+    groups = [f"!{t.counter}" for t in task_rows.list_unfinished(db) if t.project_id == project.id]
+    return running + groups + [f"={p.counter}" for p in pipeline_rows.list_unfinished(db) if p.project_id == project.id]
 
 
 def stop_all(context: Context, project: Project, who: str) -> None:
@@ -75,19 +75,19 @@ def stop_all(context: Context, project: Project, who: str) -> None:
     Raises Conflict if something does not end within WAIT_S.
     """
     with transaction(context.db):
-        for pipeline in pipeline_rows.unfinished(context.db):
+        for pipeline in pipeline_rows.list_unfinished(context.db):
             if pipeline.project_id == project.id:
                 pipelines.request_stop(context, pipeline, who)
-        for task in task_rows.unfinished(context.db):
+        for task in task_rows.list_unfinished(context.db):
             if task.project_id == project.id:
                 tasks.request_stop(context, task, who)
     deadline, asked = time.monotonic() + WAIT_S, set()
-    while left := unfinished(context.db, project):
-        for execution in executions.in_states(context.db, *UNFINISHED):
+    while left := list_unfinished(context.db, project):
+        for execution in executions.list_in_states(context.db, *UNFINISHED):
             if execution.project_id == project.id and execution.uuid not in asked:
                 asked.add(execution.uuid)
                 for _ in range(2):  # the second request kills
-                    lifecycle.request_stop(context.db, context.config.logs_dir, execution.uuid, who)
+                    lifecycle.request_stop(context, execution.uuid, who)
         if time.monotonic() > deadline:
             raise Conflict(
                 f"{', '.join(left[:10])} of project {project.name} did not end within {WAIT_S:.0f} s:"
@@ -100,23 +100,23 @@ def remove(config: Config, vault: Vault, project: Project) -> None:
     """Remove a project. Raises Conflict if something of it has not ended."""
     # a connection of its own, since removing relaxes its checks
     with open_context(config, vault) as context:
-        if running := unfinished(context.db, project):
+        if running := list_unfinished(context.db, project):
             raise Conflict(f"{', '.join(running[:10])} of {project.name} have not ended: stop them first")
-        for _ in steps(context, project):
+        for _ in remove_in_steps(context, project):
             pass
 
 
-def steps(context: Context, project: Project) -> Iterator[None]:
+def remove_in_steps(context: Context, project: Project) -> Iterator[None]:
     """Remove a project without unfinished executions, step by step.
 
     Raises Conflict if an execution was started in the meantime.
     """
-    removal.without_foreign_keys(context.db)
-    while ids := removal.newest_executions(context.db, project.id, CHUNK):
+    removal.disable_foreign_keys(context.db)
+    while ids := removal.list_newest_executions(context.db, project.id, CHUNK):
         for number in ids:
             yield from _remove_execution(context, executions.get(context.db, number))
-    for uuid in data.uploaded(context.db, project.id):
-        data.path(context.config.outputs_dir, uuid).unlink(missing_ok=True)
+    for uuid in data.list_uploaded(context.db, project.id):
+        data.get_path(context.config.outputs_dir, uuid).unlink(missing_ok=True)
         yield
     while _in_transaction(context.db, lambda: removal.drop_some_bodies(context.db, project.id)):
         yield
@@ -133,10 +133,10 @@ def clear_leftovers(config: Config) -> None:
 def _remove_execution(context: Context, execution: Execution) -> Iterator[None]:
     if execution.state not in FINAL:
         raise Conflict(f"execution #{execution.counter} was started meanwhile: stop it, or use --force")
-    for datum in data.of_execution(context.db, execution.id):
-        data.path(context.config.outputs_dir, datum.uuid).unlink(missing_ok=True)
+    for datum in data.list_outputs(context.db, execution.id):
+        data.get_path(context.config.outputs_dir, datum.uuid).unlink(missing_ok=True)
         yield
-    for path in logs.files(context.config.logs_dir, execution):
+    for path in logs.list_files(context.config.logs_dir, execution):
         path.unlink(missing_ok=True)
         yield
     while _in_transaction(context.db, lambda: removal.delete_some_metadata(context.db, execution.id)):
@@ -151,9 +151,9 @@ def _remove_project(context: Context, project: Project) -> Iterator[None]:
 
     Its repositories are moved aside first: a later project may get their ids, and therefore their paths.
     """
-    repositories = projects.repositories(context.db, project.id)
+    repositories = projects.list_repositories(context.db, project.id)
     with transaction(context.db):
-        if removal.newest_executions(context.db, project.id, 1):
+        if removal.list_newest_executions(context.db, project.id, 1):
             raise Conflict(f"an execution of project {project.name} was created meanwhile: run the command again")
         _move_aside(context.config, repositories)
         yield
@@ -161,7 +161,7 @@ def _remove_project(context: Context, project: Project) -> Iterator[None]:
         removal.delete_project(context.db, project.id)
     yield
     with transaction(context.db):  # a push that was already running may have created one again
-        taken = removal.repository_ids(context.db)
+        taken = removal.list_repository_ids(context.db)
         _move_aside(context.config, [repository for repository in repositories if repository.id not in taken])
     yield
 

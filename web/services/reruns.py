@@ -13,8 +13,8 @@ from web.store import executions, launch_keys, logs, users
 from web.store.db import transaction
 from web.store.selection import Selection
 
-MOST = 50  # at once
-MAX_RESTARTS = 10  # in a row: a machine that keeps dying must not restart one execution forever
+MOST = 50  # most executions that are re-run at once
+MAX_RESTARTS = 10  # most restarts in a row: a machine that keeps dying must not restart one execution forever
 
 
 def run_again(context: Context, project: Project, counters: Sequence[int], person: User, key: str) -> None:
@@ -43,14 +43,14 @@ def restart_lost(context: Context) -> int:
     Each is restarted once, and a chain of restarts ends after MAX_RESTARTS.
     """
     db = context.db
-    lost = executions.to_restart(db)
+    lost = executions.list_to_restart(db)
     for execution in lost:
         with transaction(db):
-            if executions.retried_by(db, execution.id):
+            if executions.list_reruns(db, execution.id):
                 continue  # a user re-ran it in the meantime
             creator = users.get(db, execution.creator_id)
             restarted = launch.rerun(context, execution, creator, "Restarts", Origin.RESTART)
-            if executions.retries(db, restarted.id) >= MAX_RESTARTS:
+            if executions.count_retries(db, restarted.id) >= MAX_RESTARTS:
                 executions.update(db, restarted, autorestart=False)
                 logs.log_status(db, context.config.logs_dir, restarted, f"Restart {MAX_RESTARTS}, the last one")
     return len(lost)

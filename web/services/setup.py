@@ -11,10 +11,11 @@ from core.files import write_atomically
 from core.identity import Scope
 from core.names import RUNNER
 from web.services import vault
+from web.services.context import Context, open_context
 from web.services.executions import environments
 from web.services.repositories import git_logins
 from web.store import runners, users
-from web.store.db import Database, connect, transaction
+from web.store.db import Database, transaction
 from web.store.schema import migrate
 
 ADMIN = "admin"
@@ -28,24 +29,20 @@ def prepare(config: Config, say: Callable[[str], None] = lambda _: None) -> str 
     """
     for folder in (config.data, config.git_dir, config.logs_dir, config.outputs_dir, config.runner_dir):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    key = vault.load(config.data / "secret.key")
-    db = connect(config.database)
-    try:
+    with open_context(config, vault.load(config.data / "secret.key")) as context:
         config.database.chmod(0o600)
-        migrate(db, config.database, say)
-        git_logins.split_all(db, key)
-        token = _admin(db, config.data)
-        _runner(db, config)
-        return token
-    finally:
-        db.close()
+        migrate(context.db, config.database, say)
+        git_logins.split_logins(context)
+        token = _admin(context.db, config.data)
+        _runner(context)
+    return token
 
 
 def _admin(db: Database, data: Path) -> str | None:
     """Create the first user with two tokens: an unrestricted one, and one that may only push, for URLs of remotes."""
-    if users.by_name(db, ADMIN) is not None:
+    if users.find_by_name(db, ADMIN) is not None:
         return None
-    token, push_token = users.new_token(), users.new_token()
+    token, push_token = users.make_token(), users.make_token()
     with transaction(db):
         admin = users.add(db, ADMIN, is_admin=True)
         users.add_token(db, admin.id, token, "first start")
@@ -55,17 +52,22 @@ def _admin(db: Database, data: Path) -> str | None:
     return token
 
 
-def _runner(db: Database, config: Config) -> None:
+def _runner(context: Context) -> None:
     """Register this machine's runner under its configured name; a lost token file is created again."""
+    db, config = context.db, context.config
     name, path = config.runner.name, config.runner_dir / "token"
     if not RUNNER.fullmatch(name):
         raise ConfigError(f"[runner] name {name!r}: use letters, digits, '-' and '_'")
-    known = runners.by_name(db, name)
+    known = runners.find_by_name(db, name)
     if known is not None:  # the configuration decides about its slots
         runners.set_limits(db, known.id, config.runner.slots, known.projects)
-    if known is not None and path.exists() and runners.by_token(db, path.read_text(encoding="utf-8").strip()) == known:
+    if (
+        known is not None
+        and path.exists()
+        and runners.find_by_token(db, path.read_text(encoding="utf-8").strip()) == known
+    ):
         return
-    token = users.new_token()
+    token = users.make_token()
     with transaction(db):
         if known is None:
             runner_id = runners.add(db, name, token, [environments.DEFAULT])

@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 
 FAILURES, WINDOW_S = 10, 60.0
 ADDRESSES = 10_000  # remembered at most; beyond that the one whose last failure is oldest is dropped
-NETWORK_BITS = 64  # of IPv6: the size of one customer's network
+NETWORK_BITS = 64  # bits of an IPv6 address that identify one customer's network
 
 
 class Throttle:

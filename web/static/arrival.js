@@ -1,4 +1,4 @@
-// The page of a new runner waits for its first report, which the list of runners shows.
+// The page of a new runner: wait until the list of runners shows its first heartbeat.
 
 const POLL_MS = 2000;
 const arrival = document.getElementById("arrival");

@@ -1,4 +1,5 @@
-// The badge picker: show each choice at once. The server makes the addresses; without this script a button requests them.
+// The badge picker: show the badge of each choice at once. The server makes the addresses; without this script a button
+// requests them.
 
 const form = document.getElementById("badge-choice");
 

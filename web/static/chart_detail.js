@@ -1,7 +1,9 @@
-// Finer points of the part of a series that a zoomed chart shows.
+// Finer points for the visible part of a series when its chart is zoomed.
 
-// Returns the part between `min` and `max` of the x axis, with the metadata lines from which and up to which it reaches;
-// null where all points are drawn already.
+import { persistentFetch } from "./persistent_fetch.js";
+
+// Fetch the points from `min` to `max` on the x axis. `first` and `end` in the result are the metadata lines that they
+// cover. Returns null if the series already has every point.
 export async function loadDetail(address, { x, seqs, kept }, { min, max }) {
   if (!x.length || x.length >= kept) return null;
   const after = x.findIndex((value) => value >= min);
@@ -9,11 +11,11 @@ export async function loadDetail(address, { x, seqs, kept }, { min, max }) {
   const to = Math.min(x.length - 1, x.findLastIndex((value) => value <= max) + 1);
   const lines = seqs.slice(Math.min(from, to), Math.max(from, to) + 1);
   const [first, end] = [lines.reduce((a, b) => Math.min(a, b)), lines.reduce((a, b) => Math.max(a, b)) + 1];
-  const answer = await fetch(`${address}&first=${first}&end=${end}`);
+  const answer = await persistentFetch(`${address}&first=${first}&end=${end}`);
   return answer.ok ? { ...await answer.json(), first, end } : null;
 }
 
-// The points of a series, those of its detail in place of the coarser ones.
+// [x, y] of a series, in which the finer points replace the coarse ones of the same lines.
 export function points({ x, y, seqs, detail }) {
   if (!detail) return [x, y];
   const around = x.map((at, i) => [at, y[i], seqs[i]]).filter(([, , seq]) => seq < detail.first || seq >= detail.end);

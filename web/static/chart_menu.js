@@ -1,8 +1,8 @@
-// What one can do with a chart: add metrics, make it large, save it, read its values in a table.
+// The menu of a chart: add a metric, full screen, table of values, download.
 
-const MOST_ROWS = 1000; // of a table; the file has all
+const MOST_ROWS = 1000; // of a table; the CSV has all
 
-export function menu(chart) {
+export function addMenu(chart) {
   const details = document.createElement("details");
   details.className = "menu chart-menu";
   details.innerHTML = `<summary></summary><div>
@@ -12,11 +12,11 @@ export function menu(chart) {
 <button type="button" class="plain" data-do="picture">Save as PNG</button>
 <button type="button" class="plain" data-do="values">Save all values as CSV</button>
 </div>`;
-  details.querySelector("summary").setAttribute("aria-label", `Options of the chart ${chart.title}`);
+  details.querySelector("summary").setAttribute("aria-label", `Menu of chart ${chart.title}`);
   const select = details.querySelector("select");
   details.addEventListener("toggle", () => {
     const others = (chart.charts.view?.keys ?? []).filter((key) => !chart.keys.includes(key));
-    select.replaceChildren(new Option("choose", ""), ...others.map((key) => new Option(key, key)));
+    select.replaceChildren(new Option("Choose…", ""), ...others.map((key) => new Option(key, key)));
   });
   select.addEventListener("change", () => {
     details.open = false;
@@ -38,14 +38,14 @@ export function menu(chart) {
   chart.caption.append(details);
 }
 
-export function save(address, name = "") {
+export function download(address, name = "") {
   const link = document.createElement("a");
   link.href = address;
   link.download = name;
   link.click();
 }
 
-// The chart on the background of the page, with its title.
+// Download a PNG of the chart with its title, on the background colour of the page.
 export function savePicture(plot, figure, title) {
   if (!plot) return;
   const { canvas } = plot.ctx;
@@ -57,17 +57,17 @@ export function savePicture(plot, figure, title) {
   paper.fillStyle = getComputedStyle(document.documentElement).backgroundColor;
   paper.fillRect(0, 0, copy.width, copy.height);
   paper.fillStyle = getComputedStyle(figure).color;
-  paper.font = `${13 * ratio}px sans-serif`;
+  paper.font = `${14 * ratio}px sans-serif`;
   paper.fillText(title, 10 * ratio, 17 * ratio);
   paper.drawImage(canvas, 0, 24 * ratio);
   copy.toBlob((picture) => {
     const address = URL.createObjectURL(picture);
-    save(address, `${title.replace(/[^\w.-]+/g, "_")}.png`);
+    download(address, `${title.replace(/[^\w.-]+/g, "_")}.png`);
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   });
 }
 
-// The values that are drawn, for those who do not see the chart.
+// The drawn values as text, for screen readers among others.
 export function table(axis, keys, [x, ...ys]) {
   const box = document.createElement("div");
   box.className = "data-table table-box";

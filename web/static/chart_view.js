@@ -1,4 +1,7 @@
-// What one has chosen on the page with all charts: axis, logarithm, smoothing, metrics in one chart. It is in the address.
+// The settings of the page with all charts, kept in its address: axis, logarithmic scale, smoothing, and which metrics
+// share a chart.
+
+const MOST_CHARTS = 50;
 
 export class ChartView {
   constructor() {
@@ -12,7 +15,7 @@ export class ChartView {
     if ([...this.axisField.options].some(({ value }) => value === axis)) this.axisField.value = axis;
     this.logField.checked = given.get("log") === "1";
     this.smoothField.value = Number(given.get("smooth")) || 0;
-    this.asked = given.get("charts");
+    this.wanted = given.get("charts");
   }
 
   get axis() {
@@ -31,12 +34,12 @@ export class ChartView {
     return [...this.more.options].map(({ value }) => value).filter(Boolean);
   }
 
-  begin(charts) {
+  attach(charts) {
     this.charts = charts;
     const changed = (field, act) => field.addEventListener("change", () => (act(), this.remember()));
     changed(this.axisField, () => charts.reload());
-    changed(this.logField, () => charts.remake());
-    this.smoothField.addEventListener("input", () => charts.remake());
+    changed(this.logField, () => charts.redraw());
+    this.smoothField.addEventListener("input", () => charts.redraw());
     changed(this.smoothField, () => {});
     this.reset.addEventListener("click", () => charts.resetZoom());
     changed(this.more, () => {
@@ -46,17 +49,18 @@ export class ChartView {
     for (const keys of this.lists()) this.show(keys);
   }
 
-  // Charts of the address: lists of keys. All of it may be wrong.
+  // The charts in the address, each a list of keys. It may contain anything.
   lists() {
     try {
-      const lists = JSON.parse(this.asked ?? "[]");
-      return lists.filter((keys) => Array.isArray(keys) && keys.length && keys.every((key) => this.keys.includes(key))).slice(0, 50);
+      const lists = JSON.parse(this.wanted ?? "[]");
+      const known = (keys) => Array.isArray(keys) && keys.length && keys.every((key) => this.keys.includes(key));
+      return lists.filter(known).slice(0, MOST_CHARTS);
     } catch {
       return [];
     }
   }
 
-  // Show these keys in the chart of the first one, which is made where it is not there.
+  // Show these keys in the chart of the first one. A missing chart is added, as a copy of another figure.
   show([first, ...others]) {
     let chart = this.charts.all.find(({ keys }) => keys[0] === first);
     const model = this.charts.all[0];

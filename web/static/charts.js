@@ -1,14 +1,20 @@
-// Charts of metadata keys, several in one if one likes. Without uPlot the sparklines that came with the page stay.
+// Charts of metadata: each shows one key or several. Without uPlot the sparklines that came with the page stay.
 
 import { loadDetail, points } from "./chart_detail.js";
-import { menu, save, savePicture, table } from "./chart_menu.js";
+import { addMenu, download, savePicture, table } from "./chart_menu.js";
+import { ChartView } from "./chart_view.js";
+import { persistentFetch } from "./persistent_fetch.js";
 import { plot, shortNumber, size } from "./plot.js";
 
-const MAX_POINTS = 3000; // appended live; then the server's choice of points is fetched again
+const MAX_POINTS = 3000; // a longer series is fetched again, and the server thins it
 const REFINE_MS = 150; // after the last zoom
-const MOST_KEYS = 8; // in one chart, as many as there are colours
+const MOST_KEYS = 8; // in one chart: there are eight colours
+const FIELDS = ["add-chart", "axis", "key"]; // in which keys are chosen
 
-// Exponential moving average, as if the values before the first had been its own.
+// Whether the last of these points of an event is a number.
+export const isNumber = (points) => points.at(-1)[2] !== null;
+
+// Exponential moving average. Dividing by the sum of the weights keeps the start from being pulled towards 0.
 function smooth(values, factor) {
   let sum = 0;
   let weight = 0;
@@ -28,50 +34,57 @@ class Chart {
     this.place = figure.querySelector(".plot");
     this.caption = figure.querySelector("figcaption");
     this.note = figure.querySelector(".note");
-    this.series = new Map(); // by key: x ascending, y, seqs, seq of the last point, points, kept, detail
+    this.series = new Map(); // by key: {x (ascending), y, seqs, seq of the last point, points, kept, detail}
     this.plot = null;
     this.loading = false;
+    this.again = false; // load once more, since the metrics or the axis have changed meanwhile
     const value = this.caption.querySelector("b");
     this.latest = new Map([[this.keys[0], value.textContent]]);
-    if (charts.view) menu(this);
+    if (charts.view) addMenu(this);
   }
 
   get title() {
     return this.keys.join(", ");
   }
 
-  // The values that are drawn: x, then y of each key.
+  // The drawn values: x, then y of each key.
   get data() {
     const found = this.keys.map((key) => this.series.get(key)).filter(Boolean).map(points);
     return found.length > 1 ? uPlot.join(found) : found[0] ?? [[], []];
   }
 
   async load() {
+    this.again = this.loading;
     if (this.loading) return;
     this.loading = true;
     try {
-      await Promise.all(this.keys.map((key) => this.loadKey(key)));
+      do {
+        this.again = false;
+        const { keys, charts: { axis } } = this;
+        await Promise.all(keys.map((key) => this.loadKey(key)));
+        if (keys === this.keys && axis === this.charts.axis) this.redraw(); // even if new metrics came meanwhile
+      } while (this.again);
     } finally {
       this.loading = false;
     }
-    this.remake();
   }
 
   async loadKey(key) {
-    const answer = await fetch(this.address(key));
+    const answer = await persistentFetch(this.address(key));
     if (!answer.ok) return;
-    const { x, y, seq, points: many, kept } = await answer.json();
-    this.series.set(key, { x, y, points: many, kept, seqs: seq, seq: Math.max(-1, ...seq) });
+    const { x, y, seq: seqs, points: total, kept } = await answer.json();
+    this.series.set(key, { x, y, points: total, kept, seqs, seq: Math.max(-1, ...seqs) });
   }
 
   address(key) {
     return `${this.charts.url}series?${new URLSearchParams({ key, x: this.charts.axis })}`;
   }
 
-  // Fetch finer points of what is shown, or forget them when all is shown.
+  // Fetch finer points of the visible range, or drop them if the chart is not zoomed.
   async refine() {
     const { range } = this.charts;
-    const shown = this.keys.map((key) => [this.address(key), this.series.get(key)]).filter(([, series]) => series && (range || series.detail));
+    const shown = this.keys.map((key) => [this.address(key), this.series.get(key)])
+      .filter(([, series]) => series && (range || series.detail));
     if (!shown.length) return;
     const found = await Promise.all(shown.map(([address, series]) => range && loadDetail(address, series, range)));
     if (range !== this.charts.range || !this.plot) return;
@@ -81,11 +94,11 @@ class Chart {
 
   setKeys(keys) {
     this.keys = [...new Set(keys)].slice(0, MOST_KEYS);
-    this.captions();
+    this.updateCaption();
     return this.load();
   }
 
-  captions() {
+  updateCaption() {
     const [first, ...others] = this.caption.querySelectorAll(".key");
     others.forEach((one) => one.remove());
     let last = first;
@@ -108,11 +121,11 @@ class Chart {
     if (this.plot) {
       this.plot.setData([data[0], ...drawn], !this.charts.range);
       if (this.charts.range) this.plot.setScale("x", { ...this.charts.range });
-    } else this.make([data[0], ...drawn], ys.length);
+    } else this.create([data[0], ...drawn], ys.length);
     this.describe(data);
   }
 
-  make(data, count) {
+  create(data, count) {
     const colours = [...this.caption.querySelectorAll(".key")].map((key) => getComputedStyle(key).color);
     const strokes = count > 1 ? colours : [getComputedStyle(this.place).color];
     const faint = { alpha: 0.3, width: 1 };
@@ -122,7 +135,7 @@ class Chart {
       strokes: [...strokes, ...strokes],
       lines: data.length - 1 > count ? data.slice(1).map((_, i) => (i < count ? faint : {})) : [],
       setCursor: ({ cursor }) => this.showCursor(cursor.idx),
-      setScale: (made, scale) => scale === "x" && this.charts.noteZoom(made),
+      setScale: (uplot, scale) => scale === "x" && this.charts.noteZoom(uplot),
     });
     if (this.charts.range) this.plot.setScale("x", { ...this.charts.range });
   }
@@ -130,36 +143,46 @@ class Chart {
   describe([x, ...ys]) {
     const found = this.keys.map((key) => this.series.get(key)).filter(Boolean);
     const all = found.reduce((sum, { points }) => sum + points, 0);
-    const lost = found.reduce((sum, { points, kept }) => sum + points - kept, 0);
+    const dropped = found.reduce((sum, { points, kept }) => sum + points - kept, 0);
     const shown = found.reduce((sum, one) => sum + points(one)[0].length, 0);
     const number = (value) => value.toLocaleString("en-US");
-    const stored = lost ? `, ${number(all - lost)} stored` : "";
-    const said = shown < all ? `${number(shown)} of ${number(all)} points${stored}, with all peaks` : `${number(all)} ${all === 1 ? "point" : "points"}`;
-    this.note.textContent = said;
+    const stored = dropped ? `, ${number(all - dropped)} stored` : "";
+    const some = `${number(shown)} of ${number(all)} points${stored}, with all peaks`;
+    const text = shown < all ? some : `${number(all)} ${all === 1 ? "point" : "points"}`;
+    this.note.textContent = text;
     const values = ys.flat().filter((value) => typeof value === "number");
     const low = shortNumber(Math.min(...values));
     const high = shortNumber(Math.max(...values));
     this.place.setAttribute("role", "img");
-    this.place.setAttribute("aria-label", `${this.title} over ${this.charts.axisName}: ${said}, ${low} to ${high}, x from ${shortNumber(x[0])} to ${shortNumber(x.at(-1))}`);
+    const ends = `x from ${shortNumber(x[0])} to ${shortNumber(x.at(-1))}`;
+    const name = `${this.title} over ${this.charts.axisName}`;
+    this.place.setAttribute("aria-label", `${name}: ${text}, ${low} to ${high}, ${ends}`);
   }
 
-  remake() {
+  redraw() {
+    this.remove();
+    if (this.series.size) this.draw();
+  }
+
+  remove() {
     this.plot?.destroy();
     this.plot = null;
-    if (this.series.size) this.draw();
   }
 
   showCursor(index) {
     const { data } = this;
-    [...this.caption.querySelectorAll(".key b")].forEach((value, i) => {
-      const at = index === null || index === undefined ? null : data[i + 1]?.[index];
-      const alone = this.keys.length === 1 ? ` at ${shortNumber(data[0][index])}` : "";
-      value.textContent = at === null || at === undefined ? this.latest.get(this.keys[i]) ?? this.charts.latest(this.keys[i]) : `${shortNumber(at)}${alone}`;
-    });
+    for (const [i, place] of [...this.caption.querySelectorAll(".key b")].entries()) {
+      const key = this.keys[i];
+      const value = data[i + 1]?.[index];
+      const x = this.keys.length === 1 ? ` at ${shortNumber(data[0][index])}` : "";
+      place.textContent = value === null || value === undefined
+        ? this.latest.get(key) ?? this.charts.latest(key)
+        : `${shortNumber(value)}${x}`;
+    }
   }
 
-  // `points` are, by key, [seq, microseconds, number or null]; `xs` maps seq to x.
-  append(points, xs, latest) {
+  // `points` has a list of [seq, microseconds, number or null] for each key; `toX` maps seq and microseconds to x.
+  append(points, toX, latest) {
     let stale = false;
     for (const [i, key] of this.keys.entries()) {
       if (!latest[key]) continue;
@@ -171,7 +194,7 @@ class Chart {
       stale ||= series.x.length > MAX_POINTS;
       for (const [seq, microseconds, value] of points[key]) {
         if (seq <= series.seq || value === null) continue;
-        const at = xs(seq, microseconds);
+        const at = toX(seq, microseconds);
         if (at === undefined || at < series.x.at(-1)) stale = true;
         else (series.x.push(at), series.y.push(value), series.seqs.push(seq));
         series.seq = seq;
@@ -185,7 +208,7 @@ class Chart {
 
   saveValues() {
     const query = new URLSearchParams(this.keys.map((key) => ["key", key]));
-    save(`${this.charts.url}series.csv?${query}`);
+    download(`${this.charts.url}series.csv?${query}`);
   }
 
   savePicture() {
@@ -200,10 +223,9 @@ class Chart {
 }
 
 export class Charts {
-  // `view` is what one has chosen on the page with all charts; on others there is none.
-  constructor(url, startedAt, view = null) {
+  constructor(url, startedAt) {
     this.url = url;
-    this.view = view;
+    this.view = null; // the ChartView of the page with all charts
     this.startUs = Date.parse(startedAt) * 1000;
     this.range = null; // of the x axis, when zoomed
     this.watcher = new IntersectionObserver((entries) => {
@@ -216,15 +238,14 @@ export class Charts {
     }, { rootMargin: "200px" });
     this.resizer = new ResizeObserver((entries) => {
       for (const { target } of entries) {
-        const made = this.byFigure.get(target.closest(".chart"))?.plot;
-        const now = size(target);
-        if (made && (made.width !== now.width || made.height !== now.height)) made.setSize(now);
+        const uplot = this.byFigure.get(target.closest(".chart"))?.plot;
+        const { width, height } = size(target);
+        if (uplot && (uplot.width !== width || uplot.height !== height)) uplot.setSize({ width, height });
       }
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.all.forEach((chart) => chart.remake()));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     this.byFigure = new Map();
     this.find();
-    view?.begin(this);
   }
 
   get all() {
@@ -252,13 +273,23 @@ export class Charts {
     return shown ?? document.querySelector(`#latest [data-key="${CSS.escape(key)}"] td`)?.textContent ?? "";
   }
 
-  // Call this after the section was fetched again. Figures that are still there keep their charts.
+  // Create charts for new figures, and forget those of removed ones. To be called after the section was fetched again.
   find() {
     this.section = document.getElementById("charts");
+    const view = document.getElementById("axis") && !this.view?.axisField.isConnected ? new ChartView() : null;
+    this.view = view ?? this.view;
     if (typeof uPlot === "undefined") return;
-    for (const [figure] of this.byFigure) if (!figure.isConnected) this.byFigure.delete(figure);
+    for (const [figure, chart] of this.byFigure) if (!figure.isConnected) this.forget(figure, chart);
     for (const figure of this.section.querySelectorAll(".chart")) this.add(figure);
     this.chooseKey();
+    view?.attach(this);
+  }
+
+  forget(figure, chart) {
+    this.watcher.unobserve(figure);
+    this.resizer.unobserve(chart.place);
+    chart.remove();
+    this.byFigure.delete(figure);
   }
 
   add(figure) {
@@ -269,7 +300,8 @@ export class Charts {
     this.resizer.observe(chart.place);
   }
 
-  // Charts of new keys only: those on the page keep what one has done with them. False if they do not fit there.
+  // Add the charts of new keys from a fresh section; the present ones keep their zoom and metrics. Returns false if the
+  // section must be replaced instead.
   merge(fresh) {
     const list = this.section.querySelector(".charts");
     if (!list?.querySelector(".chart") || !this.view) return false;
@@ -280,7 +312,18 @@ export class Charts {
     return true;
   }
 
-  // Where the page has one chart for all keys.
+  // Add the choices that the fields of a fetched page have in addition.
+  addChoices(page) {
+    for (const id of FIELDS) {
+      const field = document.getElementById(id);
+      const known = new Set([...field?.options ?? []].map(({ value }) => value));
+      for (const [i, { text, value }] of [...page.getElementById(id)?.options ?? []].entries()) {
+        if (!known.has(value)) field?.add(new Option(text, value), i);
+      }
+    }
+  }
+
+  // On a page with one chart and a field to choose its key.
   chooseKey() {
     const select = document.getElementById("key");
     const chart = this.all[0];
@@ -289,17 +332,17 @@ export class Charts {
 
   reload() {
     this.zoom(null);
-    this.all.filter((chart) => chart.series.size).forEach((chart) => chart.load());
+    this.all.filter((chart) => chart.series.size || chart.loading).forEach((chart) => chart.load());
   }
 
-  remake() {
-    this.all.forEach((chart) => chart.remake());
+  redraw() {
+    this.all.forEach((chart) => chart.redraw());
   }
 
-  // A chart that shows exactly its own values is not zoomed; charts may reach differently far.
-  noteZoom(made) {
-    const { min, max } = made.scales.x;
-    const [first, last] = [made.data[0][0], made.data[0].at(-1)];
+  // A chart that shows all of its own points is not zoomed. The ranges of charts may differ.
+  noteZoom({ scales, data }) {
+    const { min, max } = scales.x;
+    const [first, last] = [data[0][0], data[0].at(-1)];
     const all = min === first && max === last;
     if (first === last || (all ? !this.range : this.range?.min === min && this.range.max === max)) return;
     this.zoom(all ? null : { min, max });
@@ -309,28 +352,31 @@ export class Charts {
     this.range = range;
     this.view?.showZoom(range !== null);
     clearTimeout(this.pause);
-    this.pause = setTimeout(() => this.all.filter((chart) => chart.visible || !range).forEach((chart) => chart.refine()), REFINE_MS);
+    const refine = () => this.all.filter((chart) => chart.visible || !range).forEach((chart) => chart.refine());
+    this.pause = setTimeout(refine, REFINE_MS);
   }
 
   resetZoom() {
     this.zoom(null);
-    for (const { plot: made } of this.all) made?.setScale("x", { min: made.data[0][0], max: made.data[0].at(-1) });
+    for (const { plot: uplot } of this.all) uplot?.setScale("x", { min: uplot.data[0][0], max: uplot.data[0].at(-1) });
   }
 
-  // Returns false if the event has a key without a chart: the section must be fetched again.
+  // Returns the keys of the event that the page has no chart or row for.
   append({ points, latest }) {
     const rows = new Map([...document.querySelectorAll("#latest tr")].map((row) => [row.dataset.key, row]));
-    const known = new Set([...rows.keys(), ...this.all.flatMap((chart) => chart.keys), ...(this.view?.keys ?? [])]);
-    const xs = this.xs(points);
+    const charted = new Set([...document.querySelectorAll("#key option, #add-chart option")].map(({ value }) => value));
+    const listed = document.getElementById("beside") !== null;
+    const toX = this.toX(points);
     for (const key of Object.keys(latest)) {
       const cell = rows.get(key)?.querySelector("td");
       if (cell) (cell.textContent = latest[key].text, cell.title = latest[key].full);
     }
-    this.all.forEach((chart) => chart.append(points, xs, latest));
-    return Object.keys(latest).every((key) => known.has(key));
+    this.all.forEach((chart) => chart.append(points, toX, latest));
+    const missing = (key) => (listed && !rows.has(key)) || (isNumber(points[key]) && !charted.has(key));
+    return Object.keys(latest).filter(missing);
   }
 
-  xs(points) {
+  toX(points) {
     if (this.axis === "time") return (_, microseconds) => (microseconds - this.startUs) / 1e6;
     if (!this.axis.startsWith("key.")) return (seq) => seq;
     const counted = points[this.axis.slice(4)] ?? [];

@@ -1,12 +1,12 @@
-// The bar of the chosen executions: how many they are, and Enter in the field of tags adds them instead of comparing.
+// The bar of the chosen executions: it shows their number. Enter in the field of tags adds tags instead of comparing.
 
 const bar = document.getElementById("chosen");
-const many = document.getElementById("how-many");
+const counter = document.getElementById("how-many");
 
 function count() {
   const chosen = document.querySelectorAll(".picked:checked").length;
-  const { most } = many.dataset;
-  many.textContent = `${chosen} chosen${chosen > most ? `, at most ${most} at once` : ""}`;
+  const { most } = counter.dataset;
+  counter.textContent = `${chosen} chosen${chosen > most ? `, at most ${most} at once` : ""}`;
 }
 
 bar?.addEventListener("keydown", (event) => {
@@ -14,12 +14,12 @@ bar?.addEventListener("keydown", (event) => {
   event.preventDefault();
   document.querySelector("#tag-chosen button").click();
 });
-// Compare is a link to be shared: without the field.
+// The address of a comparison is meant to be shared, so it leaves out the field of tags.
 let shared = false;
 bar?.addEventListener("submit", ({ submitter }) => { shared = !submitter?.hasAttribute("formaction"); });
 bar?.addEventListener("formdata", ({ formData }) => { if (shared) formData.delete("tags"); });
 
-if (many) {
+if (counter) {
   document.addEventListener("change", ({ target }) => target.matches(".picked") && count());
   document.addEventListener("refreshed", count);
   count();

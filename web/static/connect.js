@@ -1,4 +1,4 @@
-// The page of the checks is fetched again until they are done.
+// The page with the checks of a connection: fetch it again each second until all checks are done.
 
 import { patch, remember } from "./patch.js";
 

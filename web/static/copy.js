@@ -7,7 +7,7 @@ document.addEventListener("click", async (event) => {
   const text = button?.closest(".copyable, .copied, .copied-line").querySelector("pre, code");
   if (!text) return;
   try {
-    await navigator.clipboard.writeText(text.textContent);
+    await navigator.clipboard.writeText(text.textContent.trimEnd());
     button.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(text); // browsers give pages without TLS no access to the clipboard

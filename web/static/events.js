@@ -1,12 +1,12 @@
-// A stream of server-sent events for a visible tab. Over HTTP/1.1 browsers allow six connections to a server for all tabs
-// together, and further requests hang. So at most MOST tabs have a stream at one time. Other tabs poll, and so does a tab
-// whose stream the server has refused.
+// A stream of server-sent events for a visible tab. Over HTTP/1.1 browsers allow six connections to a server for all
+// tabs together, and further requests hang. So at most MOST_STREAMS tabs have a stream at one time. Other tabs poll,
+// and so does a tab whose stream the server has refused.
 
 const POLL_MS = 10_000;
 const AGAIN_MS = 30_000; // between two attempts of a polling tab to open a stream
 const SILENT_MS = 40_000; // the connection is dead: the server sends something every 15 s
-const MOST = 4;
-const KEPT_MS = 15_000; // after it, a tab that has not renewed its entry counts as closed
+const MOST_STREAMS = 4;
+const KEPT_MS = 15_000; // a tab that has not renewed its entry for so long counts as closed
 const SLOTS = "pushmill-streams";
 
 // The tabs that have a stream, and when each last renewed its entry.
@@ -20,7 +20,7 @@ function hold(tab) {
   if (performance.getEntriesByType("navigation")[0]?.nextHopProtocol !== "http/1.1") return true;
   try {
     const known = holders();
-    if (!(tab in known) && Object.keys(known).length >= MOST) return false;
+    if (!(tab in known) && Object.keys(known).length >= MOST_STREAMS) return false;
     localStorage.setItem(SLOTS, JSON.stringify({ ...known, [tab]: Date.now() }));
   } catch {
     // tabs cannot be counted without storage
@@ -37,10 +37,18 @@ function release(tab) {
   }
 }
 
+// For `poll()`: throw an error if this is not the answer of the page that was asked for.
+export function check(answer) {
+  if (answer.redirected) throw new LoggedOut();
+  if (!answer.ok) throw new Error(answer.statusText);
+}
+
+class LoggedOut extends Error {}
+
 export class Events {
   // `address()` returns the URL of the stream. `kinds` maps kinds of events to functions that get the data and the id.
   // `opened(again)` is called when the stream opens, and `poll()` every `pollMs` while there is none. `connection` gets
-  // "live", "polling", "lost" or "".
+  // "live", "polling", "lost", "out" (logged out) or "".
   constructor({ address, kinds, opened = () => {}, poll, pollMs = POLL_MS, connection }) {
     Object.assign(this, { address, kinds, opened, poll, pollMs, connection });
     this.tab = Math.random().toString(36).slice(2);
@@ -68,7 +76,9 @@ export class Events {
         this.heardAt = Date.now();
         if (this.source === source) act(event);
       });
-    for (const [kind, act] of Object.entries(this.kinds)) listen(kind, (event) => act(JSON.parse(event.data), event.lastEventId));
+    for (const [kind, act] of Object.entries(this.kinds)) {
+      listen(kind, (event) => act(JSON.parse(event.data), event.lastEventId));
+    }
     listen("beat", () => {});
     listen("end", () => this.end());
     listen("open", () => {
@@ -77,8 +87,8 @@ export class Events {
       this.wasOpen = true;
     });
     listen("error", () => {
-      this.connection("lost");
-      if (source.readyState === EventSource.CLOSED) {
+      if (source.readyState !== EventSource.CLOSED) this.connection("lost");
+      else {
         this.pause();
         this.startPolling();
       }
@@ -116,9 +126,9 @@ export class Events {
     let more = false;
     try {
       more = await this.poll();
-      this.connection(this.ended || this.source ? "live" : "polling");
-    } catch {
-      this.connection("lost");
+      if (!this.ended) this.connection(this.source ? "live" : "polling");
+    } catch (error) {
+      this.connection(error instanceof LoggedOut ? "out" : "lost");
     }
     if (this.ended || this.source || document.hidden) return;
     if (Date.now() > this.again) this.open();

@@ -1,17 +1,18 @@
-// Keyboard shortcuts and the command palette, which goes to a project, a tab or any link of the page. Single-key shortcuts
-// are ignored in text fields, and can be switched off in the help.
+// Keyboard shortcuts, and the command palette, which goes to a project, a tab or any link of the page. Single-key
+// shortcuts are ignored in text fields, and can be switched off in the help.
 
 const TYPED = "input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable]";
 const OFF = "pushmill-keys-off";
 const HITS = 12;
 const help = document.getElementById("keys");
 const palette = document.getElementById("palette");
-const wanted = palette.querySelector("input");
+const typed = palette.querySelector("input");
 const hits = palette.querySelector("ul");
 let places = null;
 
-const rows = () => [...document.querySelectorAll("main :is(tr, li, article)[id]")].filter((row) => row.querySelector("a[href]"));
-const row = () => document.activeElement.closest("main :is(tr, li, article)[id]");
+const ROW = "main :is(tr, li, article)[id]";
+const rows = () => [...document.querySelectorAll(ROW)].filter((row) => row.querySelector("a[href]"));
+const row = () => document.activeElement.closest(ROW);
 const visible = (element) => element?.checkVisibility();
 
 function step(by) {
@@ -50,7 +51,7 @@ async function findPlaces() {
 }
 
 function show() {
-  const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = typed.value.toLowerCase().split(/\s+/).filter(Boolean);
   const found = [...places].filter(([text]) => words.every((word) => text.toLowerCase().includes(word))).slice(0, HITS);
   const chosen = hits.contains(document.activeElement) ? document.activeElement.textContent : null;
   hits.replaceChildren(...found.map(([text, href]) => {
@@ -62,12 +63,12 @@ function show() {
     return item;
   }));
   if (chosen === null) return;
-  ([...hits.querySelectorAll("a")].find((link) => link.textContent === chosen) ?? wanted).focus();
+  ([...hits.querySelectorAll("a")].find((link) => link.textContent === chosen) ?? typed).focus();
 }
 
 function openPalette() {
   if (palette.open) return;
-  wanted.value = "";
+  typed.value = "";
   palette.showModal();
   findPlaces().catch(() => {}); // without the projects, the links of the page are still listed
 }
@@ -78,17 +79,20 @@ palette.addEventListener("keydown", (event) => {
   const to = { ArrowDown: at + 1, ArrowUp: at - 1 }[event.key];
   if (to !== undefined) {
     event.preventDefault();
-    (links[to] ?? wanted).focus();
+    (links[to] ?? typed).focus();
   } else if (event.key === "Enter" && at < 0) {
     event.preventDefault();
     links[0]?.click();
   }
 });
-wanted.addEventListener("input", show);
+typed.addEventListener("input", show);
 
 const single = help.querySelector("input");
 single.checked = !localStorage.getItem(OFF);
-single.addEventListener("change", () => (single.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "1")));
+single.addEventListener("change", () => {
+  if (single.checked) localStorage.removeItem(OFF);
+  else localStorage.setItem(OFF, "1");
+});
 document.getElementById("show-keys")?.addEventListener("click", keys["?"]);
 
 document.addEventListener("keydown", (event) => {

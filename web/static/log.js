@@ -1,20 +1,20 @@
-// The log panel: a window of lines, from `first` up to `next` of `total`, that follows the end while one is at the end.
-// Commands may be folded: their first line then stands for all of their lines. With a filter, the lines of a window that
-// match are in it.
+// The log panel. It holds a window of the log: the lines from `first` to before `next`, of `total`. While it is
+// scrolled to the end, it follows new lines. Of a folded command it holds only the first line, and with a filter only
+// the matching lines of the window.
 
 const CHUNK_LINES = 500; // as the server cuts them
 const BLOCK_LINES = 2000;
 const LINE_PX = 18;
-const KEPT_LINES = 40_000; // while following; what is above comes back with "Load earlier lines"
+const KEPT_LINES = 40_000; // while following; "Load earlier lines" fetches the removed ones again
 const NEAR_END_PX = 40;
-const NEAR_EDGE_PX = 900; // there the next block is fetched
+const NEAR_EDGE_PX = 900; // from either end: the next block is fetched
 const LINES = /^#L(\d{1,15})(?:-L(\d{1,15}))?$/;
 
 const number = (value) => value.toLocaleString("en-US");
 
-// Numbers of lines, from 0. An element may stand for many lines, such as those that the server has lost.
-const begin = (line) => Number(line.id.slice(1)) - 1;
-const end = (line) => begin(line) + Number(line.dataset.lines ?? 1);
+// Line numbers, from 0. One element may stand for many lines, such as those that the server has lost.
+const start = (line) => Number(line.id.slice(1)) - 1;
+const end = (line) => start(line) + Number(line.dataset.lines ?? 1);
 
 export class Log {
   constructor(box, url) {
@@ -33,6 +33,8 @@ export class Log {
     this.total = Number(box.dataset.total);
     this.seen = this.total;
     this.behind = this.loading = false;
+    this.held = []; // new lines that came while a block was fetched, which may lack them
+    this.moves = 0; // to other lines: an older one that still loads is given up
     this.hits = new Set(); // numbers of lines, from 1
     this.readCommands();
     this.listen();
@@ -43,7 +45,8 @@ export class Log {
   }
 
   get following() {
-    return (this.next >= this.total || this.behind) && this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < NEAR_END_PX;
+    const { scrollTop, scrollHeight, clientHeight } = this.box;
+    return (this.next >= this.total || this.behind) && scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
   }
 
   listen() {
@@ -53,6 +56,8 @@ export class Log {
     this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.lines.addEventListener("click", (event) => this.clicked(event));
     addEventListener("hashchange", () => this.showMarked());
+    const tools = document.getElementById("log-tools"); // folded on phones, where they would take half of the screen
+    tools.addEventListener("click", () => tools.setAttribute("aria-expanded", String(tools.ariaExpanded === "false")));
     for (const [id, name] of [["wrap", "wrapped"], ["times", "timed"]]) {
       const button = document.getElementById(id);
       button.addEventListener("click", () => this.toggle(button, name));
@@ -66,11 +71,13 @@ export class Log {
     if (following) this.scrollToEnd();
   }
 
-  // Lines `from` up to `to` have come; those that are not adjacent to the window are fetched when somebody goes there.
-  append({ from, to, total, html }) {
+  // Add the new lines from `from` to before `to`. If they do not adjoin the window, scrolling fetches them later.
+  append(lines) {
+    const { from, to, total, html } = lines;
     const following = this.following;
     this.total = Math.max(this.total, total);
-    this.behind = from <= this.next && to > this.next && to < total; // the next part is on its way
+    if (this.loading) this.held.push(lines);
+    this.behind = from <= this.next && to > this.next && to < total; // the stream will send the rest
     if (from <= this.next && to > this.next) {
       this.add(html);
       this.next = to;
@@ -80,20 +87,20 @@ export class Log {
     this.update();
   }
 
-  // Lines that are still being printed, below the last whole one; the next ones replace them.
+  // Show unfinished lines below the last whole one, in place of the previous ones.
   showPartial({ html }) {
     const following = this.following;
     this.partial.innerHTML = html;
     if (following) this.scrollToEnd();
   }
 
-  // Those of the lines that come after the window.
+  // Append the lines of `html` that are behind the window.
   add(html) {
     const parsed = document.createElement("template");
     parsed.innerHTML = html;
     for (const line of [...parsed.content.children]) {
-      if (begin(line) < this.next) continue;
-      const chunk = Math.floor(begin(line) / CHUNK_LINES);
+      if (start(line) < this.next) continue;
+      const chunk = Math.floor(start(line) / CHUNK_LINES);
       if (this.lines.lastElementChild?.dataset.chunk !== String(chunk)) {
         const element = document.createElement("div");
         element.className = "chunk";
@@ -105,17 +112,18 @@ export class Log {
   }
 
   prune() {
-    const kept = () => (this.filter ? [...this.lines.children].reduce((sum, chunk) => sum + chunk.childElementCount, 0) : this.next - this.first);
+    const matching = () => [...this.lines.children].reduce((sum, chunk) => sum + chunk.childElementCount, 0);
+    const kept = () => (this.filter ? matching() : this.next - this.first);
     while (kept() > KEPT_LINES && this.lines.childElementCount > 2) {
       this.lines.firstElementChild.remove();
-      this.first = begin(this.lines.firstElementChild.firstElementChild);
+      this.first = start(this.lines.firstElementChild.firstElementChild);
     }
   }
 
-  // The lines from `first` on or `before` a line, and which ones they cover.
-  async fetchBlock(query) {
-    const folded = this.commands.size ? `&folded=${[...this.folded].join()}` : "";
-    const answer = await fetch(`${this.url}log.html?${query}&count=${BLOCK_LINES}${folded}&${this.filter}`);
+  // Fetch up to BLOCK_LINES lines, from `first` on or those `before` a line, as the query says.
+  async fetchBlock(query, folded) {
+    const fold = this.commands.size ? `&folded=${[...folded].join()}` : "";
+    const answer = await fetch(`${this.url}log.html?${query}&count=${BLOCK_LINES}${fold}&${this.filter}`);
     if (!answer.ok) throw new Error(answer.statusText);
     const parsed = document.createElement("template");
     parsed.innerHTML = await answer.text();
@@ -123,24 +131,27 @@ export class Log {
     return { content: parsed.content, first, next };
   }
 
-  // One request at a time: the window changes with each.
-  async load(query, put) {
+  // One request at a time, since each changes the window.
+  async load(query, put, folded = this.folded) {
     if (this.loading) return;
     this.loading = true;
     try {
-      put(await this.fetchBlock(query));
+      put(await this.fetchBlock(query, folded));
     } finally {
       this.loading = false;
+      for (const lines of this.held.splice(0)) if (lines.to > this.next) this.append(lines);
     }
     this.markHits();
     this.update();
     this.fill();
   }
 
-  // Few lines may match: more are fetched until the box is full.
+  // Since few lines may match the filter, fetch more until the box is full.
   fill() {
     if (!this.filter) return;
-    for (const chunk of this.lines.children) chunk.style.containIntrinsicBlockSize = `auto ${LINE_PX * chunk.childElementCount}px`;
+    for (const { style, childElementCount } of this.lines.children) {
+      style.containIntrinsicBlockSize = `auto ${LINE_PX * childElementCount}px`;
+    }
     requestAnimationFrame(() => this.scrolled());
   }
 
@@ -163,43 +174,56 @@ export class Log {
     });
   }
 
-  async replace(query) {
+  // Show another block, in which `fold` has changed the set of folded commands, unless `wanted` returns false by then.
+  async replace(query, { fold = () => {}, wanted = () => true } = {}) {
     while (this.loading) await new Promise((done) => requestAnimationFrame(done));
-    await this.load(query, ({ content, first, next }) => {
+    if (!wanted()) return;
+    const folded = new Set(this.folded);
+    fold(folded);
+    const put = ({ content, first, next }) => {
+      if (!wanted()) return;
+      this.folded = folded;
       this.lines.replaceChildren(content);
       this.first = first;
       this.next = next;
       this.total = Math.max(this.total, this.next);
-    });
+    };
+    await this.load(query, put, folded);
   }
 
   scrolled() {
     this.update();
     const { scrollTop, scrollHeight, clientHeight } = this.box;
+    const nearEnd = scrollHeight - scrollTop - clientHeight < NEAR_EDGE_PX;
     if (scrollTop < NEAR_EDGE_PX && this.first > 0) this.loadEarlier();
-    else if (scrollHeight - scrollTop - clientHeight < NEAR_EDGE_PX && this.next < this.total && !this.behind) this.loadLater();
+    else if (nearEnd && this.next < this.total && !this.behind) this.loadLater();
   }
 
-  // Numbers of lines from 0, by the number of the command.
+  // The lines of each command, from `first` to before `end`.
   readCommands() {
     const { commands = "", spans = "", folded = "" } = this.box.dataset;
     const numbers = (text) => text.split(",").filter(Boolean).map(Number);
     const ends = spans.split(",").map((span) => span.split("-"));
-    this.commands = new Map(numbers(commands).map((command, i) => [command, { command, first: Number(ends[i][0]), end: Number(ends[i][1] || Infinity) }]));
+    const lines = ([first, last]) => ({ first: Number(first), end: Number(last || Infinity) });
+    this.commands = new Map(numbers(commands).map((command, i) => [command, { command, ...lines(ends[i]) }]));
     this.folded = new Set(numbers(folded));
   }
 
-  foldAt(line) {
-    return [...this.commands.values()].find(({ command, first, end: stop }) => this.folded.has(command) && first <= line && line < stop);
+  foldedCommands() {
+    return [...this.commands.values()].filter(({ command }) => this.folded.has(command));
   }
 
-  // A line with those before it that are not folded.
+  foldAt(line) {
+    return this.foldedCommands().find((one) => one.first <= line && line < one.end);
+  }
+
+  // The query of a block with this line and some unfolded lines before it.
   around(line) {
     return `first=${Math.max(this.lastFoldEnd(line), line - BLOCK_LINES / 4, 0)}`;
   }
 
   lastFoldEnd(line) {
-    return Math.max(0, ...[...this.commands.values()].filter((one) => this.folded.has(one.command) && one.end <= line).map((one) => one.end));
+    return Math.max(0, ...this.foldedCommands().map((one) => one.end).filter((stop) => stop <= line));
   }
 
   clicked(event) {
@@ -219,37 +243,52 @@ export class Log {
     const { first } = this.commands.get(command);
     const place = () => document.getElementById(`L${first + 1}`)?.offsetTop ?? 0;
     const above = place() - this.box.scrollTop;
-    if (!this.folded.delete(command)) this.folded.add(command);
-    await this.replace(this.around(first));
+    await this.replace(this.around(first), { fold: (folded) => folded.delete(command) || folded.add(command) });
     this.box.scrollTop = place() - above;
     document.querySelector(`[data-command="${command}"]`)?.focus({ preventScroll: true });
   }
 
   async jumpToEnd() {
-    if (this.next < this.total) await this.replace(`before=${this.total}`);
+    const wanted = this.move();
+    if (this.next < this.total) await this.replace(`before=${Number.MAX_SAFE_INTEGER}`, { wanted }); // it is growing
+    if (!wanted()) return;
     this.scrollToEnd();
     this.box.focus({ preventScroll: true });
   }
 
-  // Go to the lines that the address names, wherever in the log they are.
+  // Returns a function that returns whether this is still the last move.
+  move() {
+    const mine = (this.moves += 1);
+    return () => mine === this.moves;
+  }
+
+  // Go to the lines in the address, which may be outside the window.
   async showMarked() {
     const [, from, to] = location.hash.match(LINES) ?? [];
     await this.mark(Number(from ?? 0), Number(to ?? from ?? 0));
   }
 
+  elements() {
+    return [...this.lines.querySelectorAll(".chunk > div")];
+  }
+
   async mark(from, to) {
+    const wanted = this.move();
     for (const line of this.lines.querySelectorAll(".marked")) line.classList.remove("marked");
     if (!from || from > this.total) return;
     const fold = this.foldAt(from - 1);
-    const hidden = fold && fold.first < from - 1 && this.folded.delete(fold.command);
-    if (hidden || from <= this.first || from > this.next) await this.replace(this.around(from - 1));
-    const line = document.getElementById(`L${from}`) ?? [...this.lines.querySelectorAll(".chunk > div")].find((one) => begin(one) >= from);
-    for (let number = from; number <= Math.min(to, this.next); number += 1) document.getElementById(`L${number}`)?.classList.add("marked");
+    const hidden = fold && fold.first < from - 1;
+    if (hidden || from <= this.first || from > this.next) {
+      await this.replace(this.around(from - 1), { wanted, fold: (folded) => hidden && folded.delete(fold.command) });
+      if (!wanted()) return;
+    }
+    const line = document.getElementById(`L${from}`) ?? this.elements().find((one) => start(one) >= from);
+    for (let i = from; i <= Math.min(to, this.next); i += 1) document.getElementById(`L${i}`)?.classList.add("marked");
     this.centre(line);
-    requestAnimationFrame(() => this.centre(line)); // the chunks around it have their height now
+    requestAnimationFrame(() => this.centre(line)); // its neighbours have their real heights by then
   }
 
-  // Only the box scrolls: the page stays.
+  // Scroll the box, but not the page.
   centre(line) {
     if (!line) return;
     const { top } = line.getBoundingClientRect();
@@ -258,12 +297,12 @@ export class Log {
 
   markHits() {
     if (!this.hits.size) return;
-    for (const line of this.lines.querySelectorAll(".chunk > div")) line.classList.toggle("hit", this.hits.has(Number(line.id.slice(1))));
+    for (const line of this.elements()) line.classList.toggle("hit", this.hits.has(start(line) + 1));
   }
 
   scrollToEnd() {
     this.box.scrollTop = this.box.scrollHeight;
-    requestAnimationFrame(() => (this.box.scrollTop = this.box.scrollHeight)); // as above
+    requestAnimationFrame(() => (this.box.scrollTop = this.box.scrollHeight)); // see mark()
   }
 
   update() {
@@ -272,7 +311,8 @@ export class Log {
     this.earlier.hidden = this.first === 0;
     this.later.hidden = this.next >= this.total;
     this.partial.hidden = this.next < this.total;
-    this.nothing.hidden = !this.filter || this.first > 0 || this.next < this.total || this.lines.querySelector(".chunk > div:not(.head)") !== null;
+    const whole = this.first === 0 && this.next >= this.total;
+    this.nothing.hidden = !this.filter || !whole || this.lines.querySelector(".chunk > div:not(.head)") !== null;
     this.toEnd.hidden = following || this.box.scrollHeight <= this.box.clientHeight + NEAR_END_PX;
     const unseen = this.total - this.seen;
     this.toEnd.textContent = unseen ? `Jump to end · ${number(unseen)} new` : "Jump to end";

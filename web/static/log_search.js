@@ -1,4 +1,4 @@
-// Search of a whole log, by the server: hits come in parts, and one goes from hit to hit.
+// Search in a whole log. The server searches and answers in parts; the buttons and Enter go from hit to hit.
 
 const PAUSE_MS = 200;
 const MOST_HITS = 20_000;
@@ -7,7 +7,7 @@ const number = (value) => value.toLocaleString("en-US");
 
 export class LogSearch {
   constructor(form, log, url) {
-    Object.assign(this, { form, log, url, hits: [], at: -1, asked: 0, over: true });
+    Object.assign(this, { form, log, url, hits: [], at: -1, searches: 0, done: true });
     this.text = form.elements.q;
     this.output = form.querySelector("output");
     this.text.value = new URLSearchParams(location.search).get("q") ?? "";
@@ -26,7 +26,8 @@ export class LogSearch {
       this.step(-1);
     });
     document.getElementById("hit-before").addEventListener("click", () => this.step(-1));
-    document.getElementById("log-filter").addEventListener("click", ({ target }) => this.keepPlace(target.closest("a")));
+    const filter = document.getElementById("log-filter");
+    filter.addEventListener("click", ({ target }) => this.keepPlace(target.closest("a")));
     if (this.text.value) this.search(!location.hash);
     else this.show();
   }
@@ -37,7 +38,7 @@ export class LogSearch {
     return query;
   }
 
-  // Another filter keeps the text and the lines that are marked.
+  // A link to another filter keeps the searched text and the marked lines.
   keepPlace(link) {
     if (!link) return;
     const query = new URLSearchParams(link.search);
@@ -48,12 +49,12 @@ export class LogSearch {
   }
 
   async search(go = true) {
-    const mine = (this.asked += 1);
-    Object.assign(this, { hits: [], at: -1, over: false, failed: false });
+    const mine = (this.searches += 1);
+    Object.assign(this, { hits: [], at: -1, done: false, failed: false });
     const { query } = this;
     history.replaceState(null, "", `${location.pathname}${query.size ? `?${query}` : ""}${location.hash}`);
     let first = this.text.value ? 1 : null;
-    while (first !== null && mine === this.asked && this.hits.length < MOST_HITS) {
+    while (first !== null && mine === this.searches && this.hits.length < MOST_HITS) {
       query.set("first", first);
       let part;
       try {
@@ -64,16 +65,16 @@ export class LogSearch {
         this.failed = true;
         break;
       }
-      if (mine !== this.asked) return;
-      const begun = this.hits.length > 0;
+      if (mine !== this.searches) return;
+      const hadHits = this.hits.length > 0;
       this.hits.push(...part.lines);
       first = part.next;
       this.mark();
-      if (go && !begun && this.hits.length) this.step(1);
+      if (go && !hadHits && this.hits.length) this.step(1);
       this.show();
     }
-    if (mine !== this.asked) return;
-    this.over = first === null;
+    if (mine !== this.searches) return;
+    this.done = first === null;
     this.mark();
     this.show(true);
   }
@@ -95,10 +96,10 @@ export class LogSearch {
 
   show(settled = false) {
     const { length } = this.hits;
-    const found = `${number(length)}${this.over || !settled ? "" : "+"} ${length === 1 ? "hit" : "hits"}`;
+    const found = `${number(length)}${this.done || !settled ? "" : "+"} ${length === 1 ? "hit" : "hits"}`;
     if (!this.text.value) this.output.textContent = "";
-    else if (this.failed) this.output.textContent = "the search failed";
-    else if (!length) this.output.textContent = this.over ? "no hits" : "searching…";
+    else if (this.failed) this.output.textContent = "search failed";
+    else if (!length) this.output.textContent = this.done ? "no hits" : "searching…";
     else this.output.textContent = this.at < 0 ? found : `${number(this.at + 1)} of ${found}`;
     for (const id of ["hit-before", "hit-after"]) document.getElementById(id).disabled = !length;
   }

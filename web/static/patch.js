@@ -1,5 +1,5 @@
-// Update a part of the page to a new version from the server. Only what differs from the server's previous version is
-// touched: focus, selection, input, opened and scrolled elements, and changes by scripts stay as they are.
+// Update a part of the page to a new version from the server. It changes only what differs from the server's previous
+// version, so focus, selection, input, opened and scrolled elements, and changes by scripts stay.
 
 const shown = new WeakMap(); // the server's version of each node of the page
 

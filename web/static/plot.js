@@ -32,9 +32,11 @@ function steps([, ...ys], incrs, log) {
   return ys.every(whole) ? { incrs: WHOLE } : {};
 }
 
-// Draw `data`, [x, y, …], in the `.plot` of a figure, which takes the name of the sparkline that stood there. Charts with the same `sync` share a cursor. `lines` has uPlot's
-// options for each y, `log` is for the y axis, and `setScale` is called on zooming.
-export function plot(place, data, { sync, setCursor, setScale, strokes, lines, log, xTick = tick, yTick = tick, yRange, yIncrs }) {
+// Draw `data`, [x, y, …], in the `.plot` of a figure, in place of a sparkline, whose accessible name it keeps. Charts
+// with the same `sync` share a cursor. `lines` has uPlot's options for each y, `log` is for the y axis, and `setScale`
+// is called on zooming.
+export function plot(place, data, options) {
+  const { sync, setCursor, setScale, strokes, lines, log, xTick = tick, yTick = tick, yRange, yIncrs } = options;
   const name = place.querySelector("svg")?.ariaLabel;
   if (name) Object.assign(place, { role: "img", ariaLabel: name });
   place.replaceChildren();
@@ -42,11 +44,12 @@ export function plot(place, data, { sync, setCursor, setScale, strokes, lines, l
   const style = getComputedStyle(place);
   const figure = place.closest(".chart");
   const grid = { stroke: getComputedStyle(figure).borderTopColor, width: 1 };
-  const font = `11px ${style.fontFamily}`;
+  const font = `12px ${style.fontFamily}`;
   const stroke = getComputedStyle(figure.querySelector(".note")).color;
   const axis = { stroke, grid, ticks: { show: false }, font, gap: 4 };
-  const wide = (_, labels) => 10 + 6.5 * Math.max(2, ...(labels ?? []).map((label) => label.length));
+  const wide = (_, labels) => 10 + 7 * Math.max(2, ...(labels ?? []).map((label) => label.length));
   const values = (format) => (_, splits) => splits.map(format);
+  const lineStyle = (i) => ({ stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3] });
   const line = { width: 1.5, points: { show: data[0].length < 2 }, spanGaps: true };
   return new uPlot({
     width, height,
@@ -58,7 +61,7 @@ export function plot(place, data, { sync, setCursor, setScale, strokes, lines, l
       { ...axis, size: 20, space: 44, values: values(xTick), ...(whole(data[0]) && { incrs: WHOLE }) },
       { ...axis, size: wide, space: 28, values: values(yTick), ...steps(data, yIncrs, log) },
     ],
-    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, stroke: strokes?.[i] ?? style.color, dash: i < 6 ? [] : [4, 3], ...lines?.[i] }))],
+    series: [{}, ...data.slice(1).map((_, i) => ({ ...line, ...lineStyle(i), ...lines?.[i] }))],
     hooks: { setCursor: [setCursor], ...(setScale && { setScale: [setScale] }) },
   }, data, place);
 }

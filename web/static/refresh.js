@@ -1,14 +1,21 @@
 // Live updates of pages with lists. When the stream reports a change, the page is fetched again and the differences are
 // applied in place. The page does not change while the user types or selects something.
 
-import { Events } from "./events.js";
+import { check, Events } from "./events.js";
 import { patch, remember } from "./patch.js";
 
-const TYPED = "input:not([type=checkbox], [type=radio], [type=button], [type=submit]), select, textarea, [contenteditable]";
-const WORDS = { live: "", polling: "Updates every 10 s: no live connection is free", lost: "Connection lost, retrying", "": "" };
+const INPUT = "input:not([type=checkbox], [type=radio], [type=button], [type=submit])";
+const TYPED = `${INPUT}, select, textarea, [contenteditable]`;
+const WORDS = {
+  live: "",
+  polling: "Updates every 10 s: all live connections are in use",
+  lost: "Connection lost, retrying",
+  out: "You are logged out. Reload the page to log in",
+  "": "",
+};
 const main = document.getElementById("main");
 let changes = document.body.dataset.changes;
-let waiting = false; // until the user has stopped typing
+let waiting = false; // for the user to leave the field
 let fetching = null;
 let again = false;
 
@@ -28,8 +35,7 @@ function refresh() {
 
 async function fetchPage() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (answer.redirected) notice("You are logged out. Reload the page to log in");
-  if (!answer.ok || answer.redirected) throw new Error(answer.statusText);
+  check(answer);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   changes = page.body.dataset.changes ?? changes;
   for (const added of patch(main, page.getElementById("main"))) flash(added);

@@ -1,6 +1,7 @@
 // The resource usage of an execution: a chart for each kind, updated every ten seconds while it runs.
 
 import { table } from "./chart_menu.js";
+import { persistentFetch } from "./persistent_fetch.js";
 import { plot, shortNumber, size, tick } from "./plot.js";
 
 const AGAIN_S = 10;
@@ -21,11 +22,13 @@ function range([low, high]) {
   return `${unit === other ? number : low}–${high}`;
 }
 
+const rows = (figure) => figure.querySelectorAll(".lines > span, .heat-row").length;
+
 class Resource {
   constructor(figure) {
     this.figure = figure;
     this.place = figure.querySelector(".plot");
-    this.value = figure.querySelector("b");
+    this.value = figure.querySelector("figcaption b");
     this.format = Y_TICKS[figure.dataset.unit];
     this.plot = null;
     figure.querySelector("button").onclick = () => this.toggleTable();
@@ -36,19 +39,27 @@ class Resource {
     if (shown) return shown.remove();
     if (!this.data) return;
     const [x, ...lines] = this.data;
-    const names = [...this.figure.querySelectorAll(".lines > span")].map((_, i) => (lines.length > 1 ? `GPU ${i}` : this.figure.querySelector(".clip").textContent));
-    this.figure.append(table(this.unit, names, [x.map(shortNumber), ...lines.map((line) => line.map((value) => (value === null ? "" : this.format(value))))]));
+    const title = this.figure.querySelector(".clip").textContent;
+    const isOfGpus = this.figure.dataset.kind.startsWith("gpu");
+    const names = lines.map((_, i) => (isOfGpus ? `GPU ${i}` : title));
+    const texts = lines.map((line) => line.map((value) => (value === null ? "" : this.format(value))));
+    this.figure.append(table(this.unit, names, [x.map(shortNumber), ...texts]));
   }
 
-  show(x, { last, largest, lines, unit }, [, second, name]) {
+  read(x, { last, lines }, [, second, name]) {
     this.last = this.value.textContent = last;
+    this.data = [x.map((at) => at / second), ...lines.map((line) => line.y)];
+    this.unit = name;
+  }
+
+  show(x, chart, time) {
+    this.read(x, chart, time);
+    const { largest, lines } = chart;
     this.figure.querySelector(".note").textContent = `peak ${largest}`;
     const texts = [...this.figure.querySelectorAll(".lines > span > span")];
     lines.forEach((line, i) => (texts[i].textContent = line.last));
-    this.data = [x.map((at) => at / second), ...lines.map((line) => line.y)];
-    this.unit = name;
     if (typeof uPlot === "undefined") return;
-    if (this.plot && this.plotted === name) this.plot.setData(this.data);
+    if (this.plot && this.plotted === this.unit) this.plot.setData(this.data);
     else this.draw();
   }
 
@@ -76,14 +87,11 @@ class Resource {
   }
 }
 
-// A row for each GPU. The server renders the shades.
-class Heat {
-  constructor(figure) {
-    this.figure = figure;
-  }
-
-  show(x, { last, largest, lines }) {
-    this.figure.querySelector("figcaption b").textContent = last;
+// A heat map with a row for each GPU. The server computes the shades.
+class Heat extends Resource {
+  show(x, chart, time) {
+    this.read(x, chart, time);
+    const { largest, lines } = chart;
     this.figure.querySelector(".note span").textContent = `peak ${largest}`;
     for (const [i, row] of [...this.figure.querySelectorAll(".heat-row")].entries()) {
       const svg = row.querySelector("svg");
@@ -95,33 +103,36 @@ class Heat {
   }
 }
 
-const rows = (figure) => figure.querySelectorAll(".lines > span, .heat-row").length;
-
 export class Resources {
-  // `changed` is called when a chart is missing on the page, so that the section is fetched again.
+  // `changed` is called when the section lacks a chart, and must be fetched again.
   constructor(url, changed) {
     this.url = url;
     this.changed = changed;
+    this.charts = [];
     this.resizer = new ResizeObserver((entries) => {
       for (const { target } of entries) {
         const chart = this.charts.find(({ place }) => place === target);
         if (chart?.plot && chart.plot.width !== target.clientWidth) chart.plot.setSize(size(target));
       }
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.charts.forEach((chart) => chart.plot && chart.draw()));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      for (const chart of this.charts) if (chart.plot) chart.draw();
+    });
     this.find();
   }
 
   find() {
     this.resizer.disconnect();
-    this.charts = [...document.querySelectorAll("#resources .chart")].map((figure) => (figure.classList.contains("heat") ? new Heat(figure) : new Resource(figure)));
+    for (const { plot: uplot } of this.charts) uplot?.destroy();
+    const figures = [...document.querySelectorAll("#resources .chart")];
+    this.charts = figures.map((figure) => new (figure.classList.contains("heat") ? Heat : Resource)(figure));
     this.charts.forEach(({ place }) => place && this.resizer.observe(place));
     this.load();
   }
 
-  // Returns the seconds between two points, before which there is nothing new.
+  // Returns the seconds between two points: asking sooner gives nothing new.
   async load() {
-    const answer = await fetch(`${this.url}usage`);
+    const answer = await persistentFetch(`${this.url}usage`);
     if (!answer.ok) return 0;
     const { x, step_s: step, charts } = await answer.json();
     const same = charts.length === this.charts.length

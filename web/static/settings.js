@@ -1,4 +1,4 @@
-// Redirect old addresses of the settings, which were one page with anchors, to the section with that anchor.
+// Redirect old addresses of the settings, once one page with anchors, to the section that has the anchor.
 
 const anchor = location.hash.slice(1);
 const picked = new URLSearchParams(location.search).size > 0 ? "badge" : "";

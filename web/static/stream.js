@@ -1,12 +1,12 @@
-// The events of one execution, from a stream, or by polling if no stream is available. Each event has a position, so that
-// after an interruption no event is missing or repeated.
+// The events of one execution, from a stream, or by polling if no stream is available. Each event has a position, so no
+// event is missing or repeated after an interruption.
 
-import { Events } from "./events.js";
+import { check, Events } from "./events.js";
 
 const POLL_MS = 2000;
 
 export class Stream {
-  // `handlers` are log, partial, metadata, state and connection; the last gets "live", "polling", "lost" or "".
+  // `handlers` are log, partial, metadata, state and connection; the last gets a state of Events.
   // `filter` is the query that filters lines of the log.
   constructor(url, position, filter, handlers) {
     Object.assign(this, { url, position, filter, handlers });
@@ -26,7 +26,7 @@ export class Stream {
   // Returns whether there is more to fetch at once.
   async poll() {
     const answer = await fetch(`${this.url}news?after=${this.position}&${this.filter}`);
-    if (!answer.ok) throw new Error(answer.statusText);
+    check(answer);
     const news = await answer.json();
     if (this.events.source || this.events.ended) return false;
     this.position = news.position;

@@ -1,12 +1,14 @@
-// The chart of a task, drawn again after each refresh of the page.
+// The chart of a task, drawn again after each update of the page.
 
 import { plot, shortNumber, size } from "./plot.js";
 
 let chart = null;
 let drawn = null;
-const resizer = new ResizeObserver(([{ target }]) => chart && chart.width !== target.clientWidth && chart.setSize(size(target)));
+const resizer = new ResizeObserver(([{ target }]) => {
+  if (chart && chart.width !== target.clientWidth) chart.setSize(size(target));
+});
 
-// Trials as dots, and the best value so far as steps.
+// Trials are dots, the best value so far is a line of steps.
 function draw() {
   chart?.destroy();
   chart = null;
@@ -20,9 +22,13 @@ function draw() {
   chart = plot(place, [x, y, best], {
     sync: "task",
     strokes: [color, getComputedStyle(place).color],
-    lines: [{ paths: () => null, points: { show: true, size: 5, fill: color } }, { width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) }],
+    lines: [
+      { paths: () => null, points: { show: true, size: 5, fill: color } },
+      { width: 2, points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) },
+    ],
     setCursor: ({ cursor: { idx } }) => {
-      figure.querySelector("b").textContent = y[idx] === null || y[idx] === undefined ? "" : `${shortNumber(y[idx])} at trial ${x[idx]}`;
+      const value = shortNumber(y[idx]);
+      figure.querySelector("b").textContent = value && `${value} at trial ${x[idx]}`;
     },
   });
   resizer.observe(place);

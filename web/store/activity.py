@@ -7,24 +7,26 @@ from dataclasses import dataclass
 
 from sqlite_utils import Database
 
+from core.states import State
 from web.store import deliveries, pushes
-from web.store.db import row, rows
-from web.store.deliveries import OF_PROJECT, Delivery
-from web.store.pushes import Push
-from web.store.selection import in_projects
+from web.store.db import fetch_row, fetch_rows, make_sql_list
+from web.store.deliveries import OF_PROJECT, STORED, Delivery, DeliveryState
+from web.store.pushes import Push, PushResult
+from web.store.selection import make_project_condition
 
 SEARCHED = 1000  # newest deliveries, and as many other pushes, among which failed and ignored ones are searched
 SCANNED = 20_000  # newest deliveries, and pushes, of all projects that are searched for those of the wanted projects
 RECENT = 200  # newest deliveries, and pushes, of the wanted projects that are searched for problems
-PUSHES = 5  # of one delivery that are listed
+PUSHES = 5  # most pushes of one delivery that are listed
 RUN_OF = "SELECT 1 FROM {} WHERE push_id = push.id"
 RAN = " OR ".join(f"EXISTS ({RUN_OF.format(table)})" for table in ("execution", "task", "pipeline"))
 RUN_FAILED = " OR ".join(
-    f"EXISTS ({RUN_OF.format(table)} AND state = 'error')" for table in ("execution", "task", "pipeline")
+    f"EXISTS ({RUN_OF.format(table)} AND state = '{State.ERROR}')" for table in ("execution", "task", "pipeline")
 )
-BAD_PUSH = f"(push.result != 'waiting' AND NOT ({RAN}) OR {RUN_FAILED})"
+BAD_PUSH = f"(push.result != '{PushResult.WAITING}' AND NOT ({RAN}) OR {RUN_FAILED})"
+RETRIED = f"{STORED} AND attempts > 0"
 BAD_DELIVERY = (
-    "(state IN ('ignored', 'failed', 'refused') OR state = 'stored' AND attempts > 0"
+    f"(state IN {make_sql_list((DeliveryState.IGNORED, DeliveryState.FAILED, DeliveryState.REFUSED))} OR {RETRIED}"
     f" OR EXISTS (SELECT 1 FROM push WHERE push.delivery_id = delivery.id AND {BAD_PUSH}))"
 )
 
@@ -38,32 +40,32 @@ class Entry:
     count: int
 
 
-def entries(db: Database, project_id: int, limit: int, offset: int) -> list[Entry]:
+def list_entries(db: Database, project_id: int, limit: int, offset: int) -> list[Entry]:
     """List the newest entries of a project."""
     sql = f"{_union('1', '1', offset + limit)} ORDER BY at DESC, id DESC LIMIT ? OFFSET ?"
-    found = rows(db, sql, (project_id, project_id, limit, offset))
+    found = fetch_rows(db, sql, (project_id, project_id, limit, offset))
     return _entries(db, [(item["kind"], item["id"]) for item in found])
 
 
 def count(db: Database, project_id: int) -> int:
-    found = row(db, f"SELECT COUNT(*) AS n FROM push WHERE delivery_id IS NULL AND {OF_PROJECT}", (project_id,))
+    found = fetch_row(db, f"SELECT COUNT(*) AS n FROM push WHERE delivery_id IS NULL AND {OF_PROJECT}", (project_id,))
     return deliveries.count(db, project_id) + (int(found["n"]) if found else 0)
 
 
-def failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -> tuple[list[Entry], int]:
+def list_failed_and_ignored(db: Database, project_id: int, limit: int, offset: int) -> tuple[list[Entry], int]:
     """Return a page of the failed and ignored entries among the newest SEARCHED, and the number of all of them."""
     sql = f"{_union(BAD_DELIVERY, BAD_PUSH, SEARCHED)} ORDER BY at DESC, id DESC"
-    found = [(item["kind"], item["id"]) for item in rows(db, sql, (project_id, project_id))]
+    found = [(item["kind"], item["id"]) for item in fetch_rows(db, sql, (project_id, project_id))]
     return _entries(db, found[offset : offset + limit]), len(found)
 
 
-def recent_problems(db: Database, projects: Collection[int] | None, since: str, limit: int) -> list[Entry]:
+def list_recent_problems(db: Database, projects: Collection[int] | None, since: str, limit: int) -> list[Entry]:
     """List, newest first, deliveries after `since` that failed, and pushes that ran nothing or whose runs failed.
 
     Pushes with a newer push to their ref, deleted refs, and rejected deliveries, which strangers can cause, are left
     out. Only the newest RECENT pushes and deliveries are searched.
     """
-    condition, values = in_projects("project_id", projects)
+    condition, values = make_project_condition("project_id", projects)
     # the + keeps SQLite from sorting every row of these repositories
     newest = (
         f"+repository_id IN (SELECT id FROM repository WHERE {condition})"
@@ -74,12 +76,12 @@ def recent_problems(db: Database, projects: Collection[int] | None, since: str, 
     sql = (
         "SELECT 'delivery' AS kind, id, received_at AS at FROM delivery"
         f" WHERE id IN (SELECT id FROM delivery WHERE {of_deliveries})"
-        " AND received_at > ? AND (state = 'failed' OR state = 'stored' AND attempts > 0)"
+        f" AND received_at > ? AND (state = '{DeliveryState.FAILED}' OR {RETRIED})"
         f" UNION ALL SELECT 'push' AS kind, id, created_at AS at FROM push WHERE id IN (SELECT id FROM push WHERE {of_pushes})"
         f" AND created_at > ? AND commit_id IS NOT NULL AND {BAD_PUSH} AND NOT EXISTS ({later} AND later.id > push.id)"
         " ORDER BY at DESC, id DESC LIMIT ?"
     )
-    found = rows(db, sql, (*values, since, *values, since, limit))
+    found = fetch_rows(db, sql, (*values, since, *values, since, limit))
     return _entries(db, [(item["kind"], item["id"]) for item in found])
 
 
@@ -115,7 +117,7 @@ def _entries(db: Database, found: Sequence[tuple[str, int]]) -> list[Entry]:
     )
     recorded = pushes.select(db, sql, [*alone, *of])
     sql = f"SELECT delivery_id, COUNT(*) AS n FROM push WHERE delivery_id IN ({_marks(of)}) GROUP BY delivery_id"
-    counts = {item["delivery_id"]: item["n"] for item in rows(db, sql, list(of))}
+    counts = {item["delivery_id"]: item["n"] for item in fetch_rows(db, sql, list(of))}
     by_delivery: dict[int, list[Push]] = {}
     for push in recorded:
         by_delivery.setdefault(push.delivery_id or 0, []).append(push)

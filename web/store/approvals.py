@@ -15,16 +15,16 @@ from sqlite_utils import Database
 
 from core import clock
 from web.store import pull_requests, pushes
-from web.store.db import execute, row, rows
+from web.store.db import execute, fetch_row, fetch_rows
 from web.store.pull_requests import PullRequest
-from web.store.pushes import Push
+from web.store.pushes import Push, PushResult
 
 WAITS = "waiting for approval: from a fork"  # the outcome of a push whose result is "waiting"
 # Only the current head of an open pull request waits: earlier heads are obsolete.
 WAITING = (
     " FROM push JOIN pull_request ON pull_request.id = push.pull_request_id AND pull_request.sha = push.after"
     " AND NOT pull_request.closed JOIN repository ON repository.id = pull_request.repository_id"
-    " WHERE push.result = 'waiting'"
+    f" WHERE push.result = '{PushResult.WAITING}'"
 )
 
 
@@ -54,11 +54,11 @@ def find(db: Database, repository_id: int, sha: str) -> Approval | None:
         "SELECT approval.sha, user.username, approval.created_at FROM approval JOIN user ON user.id = approval.user_id"
         " WHERE approval.repository_id = ? AND approval.sha = ?"
     )
-    found = row(db, sql, (repository_id, sha))
+    found = fetch_row(db, sql, (repository_id, sha))
     return Approval(**found) if found else None
 
 
-def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[WaitingPush]:
+def list_waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int = -1) -> list[WaitingPush]:
     """List the pushes of a project, or of one commit, that wait for approval, oldest first."""
     where, values = (" AND push.after = ?", [sha]) if sha is not None else ("", [])
     recorded = pushes.select(
@@ -70,13 +70,13 @@ def waiting(db: Database, project_id: int, sha: str | None = None, *, limit: int
     return [WaitingPush(push=push, pull_request=requests[push.pull_request_id]) for push in recorded]
 
 
-def still_waiting(db: Database, push_ids: Sequence[int]) -> set[int]:
+def filter_waiting(db: Database, push_ids: Sequence[int]) -> set[int]:
     """Return the ids of the given pushes that still wait for approval."""
-    found = rows(db, f"SELECT push.id{WAITING} AND push.id IN ({', '.join('?' * len(push_ids))})", list(push_ids))
+    found = fetch_rows(db, f"SELECT push.id{WAITING} AND push.id IN ({', '.join('?' * len(push_ids))})", list(push_ids))
     return {item["id"] for item in found}
 
 
-def counts(db: Database) -> dict[int, int]:
+def count_by_project(db: Database) -> dict[int, int]:
     """Return how many commits wait for approval, by project id."""
-    found = rows(db, f"SELECT project_id, COUNT(DISTINCT push.after) AS n{WAITING} GROUP BY project_id")
+    found = fetch_rows(db, f"SELECT project_id, COUNT(DISTINCT push.after) AS n{WAITING} GROUP BY project_id")
     return {item["project_id"]: item["n"] for item in found}

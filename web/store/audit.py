@@ -16,7 +16,7 @@ from enum import StrEnum
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import execute, row, rows, transaction
+from web.store.db import execute, fetch_row, fetch_rows, transaction
 
 NAME_CHARS, DETAIL_CHARS = 200, 500
 FAILED_LOGINS = 10_000  # kept at most: strangers cause them, and must not push other entries out
@@ -121,7 +121,7 @@ class AuditQuery:
 _actor: ContextVar[Actor | None] = ContextVar("actor", default=None)
 
 
-def actor() -> Actor:
+def get_actor() -> Actor:
     """Return the current actor: the server itself, unless another one was set."""
     return _actor.get() or Actor(way=Way.SERVER)
 
@@ -144,8 +144,8 @@ def acting(who: Actor) -> Iterator[None]:
 def record(
     db: Database, action: Act, kind: Kind, name: object, project_id: int | None = None, detail: str = ""
 ) -> None:
-    """Record what is being done, in the caller's transaction if there is one. `name` and `detail` hold no secrets."""
-    who = actor()
+    """Record an action, in the caller's transaction if there is one. `name` and `detail` hold no secrets."""
+    who = get_actor()
     who.recorded.append(action)
     sql = (
         "INSERT INTO audit (at, action, kind, name, project, project_uuid, username, token, way, address, detail)"
@@ -161,27 +161,27 @@ def record(
 def record_failed_login(db: Database, username: str) -> None:
     """Record a failed login, unless there were many in the last minute. `username` is known, or ""."""
     sql = "SELECT at FROM audit WHERE action = ? ORDER BY id DESC LIMIT 1 OFFSET ?"
-    last = row(db, sql, (Act.FAILED_LOGIN, FAILED_LOGINS_PER_MINUTE - 1))
-    if last is None or clock.seconds_between(last["at"], clock.now()) > 60:
+    last = fetch_row(db, sql, (Act.FAILED_LOGIN, FAILED_LOGINS_PER_MINUTE - 1))
+    if last is None or clock.count_seconds_between(last["at"], clock.now()) > 60:
         record(db, Act.FAILED_LOGIN, Kind.USER, username)
 
 
 def search(db: Database, query: AuditQuery, limit: int) -> list[AuditEntry]:
     """List the newest entries that match."""
     where, values = _where(query)
-    found = rows(db, f"SELECT * FROM audit WHERE {where} ORDER BY id DESC LIMIT ?", [*values, limit])
+    found = fetch_rows(db, f"SELECT * FROM audit WHERE {where} ORDER BY id DESC LIMIT ?", [*values, limit])
     return [AuditEntry(**{name: item[name] for name in AuditEntry.__dataclass_fields__}) for item in found]
 
 
-def oldest(db: Database) -> AuditEntry | None:
-    found = row(db, "SELECT * FROM audit ORDER BY id LIMIT 1")
+def find_oldest(db: Database) -> AuditEntry | None:
+    found = fetch_row(db, "SELECT * FROM audit ORDER BY id LIMIT 1")
     return AuditEntry(**{name: found[name] for name in AuditEntry.__dataclass_fields__}) if found else None
 
 
 def prune(db: Database, age_s: float, entries: int) -> None:
     """Delete entries older than `age_s` seconds, and the oldest of more than `entries`. 0 means unlimited."""
     if age_s:
-        _delete(db, "at < ?", (clock.after(-age_s),))
+        _delete(db, "at < ?", (clock.add_to_now(-age_s),))
     failed, others = "action = ?", "action <> ?"
     for which, most in ((failed, FAILED_LOGINS), (others, entries)):
         if most and (last := _beyond(db, which, most)):
@@ -191,7 +191,7 @@ def prune(db: Database, age_s: float, entries: int) -> None:
 def _beyond(db: Database, which: str, most: int) -> int:
     """Return the newest entry beyond the newest `most`; 0 if there is none."""
     sql = f"SELECT id FROM audit WHERE {which} ORDER BY id DESC LIMIT 1 OFFSET ?"
-    found = row(db, sql, (Act.FAILED_LOGIN, most))
+    found = fetch_row(db, sql, (Act.FAILED_LOGIN, most))
     return int(found["id"]) if found else 0
 
 

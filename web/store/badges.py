@@ -13,12 +13,12 @@ from core.groups import Pipeline, Task
 from core.model import EventKind, Execution, Target, TargetKind
 from core.states import State
 from web.store import executions, pipelines, tasks
-from web.store.db import Row, row, rows
+from web.store.db import Row, fetch_row, fetch_rows
 from web.store.launched import KINDS
 
 BRANCHES, TAGS = "refs/heads/", "refs/tags/"
 SHOWN_BRANCHES, SHOWN_METRICS = 100, 200
-LOOKED_AT = 50  # executions whose metadata keys are offered as metrics
+LOOKED_AT = 50  # newest executions whose metadata keys are offered as metrics
 # A re-run push counts at the position of the original push.
 PLACE = "COALESCE(push.again_of, push.id)"
 # The pushes whose executions count for a push: itself, and a pull request that ran its commit before the push arrived.
@@ -55,7 +55,7 @@ class BadgeChoice:
         return [self.target.name] if self.target else []
 
 
-def newest(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipeline]:
+def list_newest_runs(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipeline]:
     """List the chosen runs of the newest push that launched any; only the last retry of each execution."""
     wanted = dict([OF[choice.target.kind]]) if choice.target else ALONE
     made = " OR ".join(
@@ -73,10 +73,10 @@ def newest(db: Database, choice: BadgeChoice) -> list[Execution | Task | Pipelin
     ]
 
 
-def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | None:
+def find_metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | None:
     """Return the latest value of a metadata key in the newest completed execution with that key, and when it ended.
 
-    Not for tasks, whose executions are not comparable; see `newest_task`.
+    Not for tasks, whose executions are not comparable; see `find_newest_task`.
     """
     if choice.target and choice.target.kind is TargetKind.PIPELINE:
         made = (
@@ -99,7 +99,7 @@ def metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | Non
     return (orjson.loads(value) if isinstance(value, str) else value), found["ended_at"]
 
 
-def newest_task(db: Database, choice: BadgeChoice) -> Task | None:
+def find_newest_task(db: Database, choice: BadgeChoice) -> Task | None:
     """Return the newest completed task that `choice` names."""
     joined = f" CROSS JOIN task ON task.push_id IN {SAME_SET} AND task.state = '{State.COMPLETE}'"
     complete = Made(joined=joined, condition=OF[TargetKind.TASK][1], names=choice.name, order=", task.id DESC")
@@ -107,32 +107,32 @@ def newest_task(db: Database, choice: BadgeChoice) -> Task | None:
     return tasks.get(db, found["id"]) if found else None
 
 
-def branches(db: Database, repository_ids: Sequence[int]) -> list[str]:
+def list_branches(db: Database, repository_ids: Sequence[int]) -> list[str]:
     """List pushed branches, the most recently pushed first."""
     marks = ", ".join("?" * len(repository_ids))
     sql = (
         f"SELECT ref FROM push WHERE repository_id IN ({marks}) AND ref >= ? AND ref < ?"
         " GROUP BY ref ORDER BY MAX(id) DESC LIMIT ?"
     )
-    found = rows(db, sql, [*repository_ids, *_range(BRANCHES), SHOWN_BRANCHES])
+    found = fetch_rows(db, sql, [*repository_ids, *_range(BRANCHES), SHOWN_BRANCHES])
     return [item["ref"].removeprefix(BRANCHES) for item in found]
 
 
-def groups(db: Database, project_id: int, kind: TargetKind) -> list[str]:
+def list_group_names(db: Database, project_id: int, kind: TargetKind) -> list[str]:
     """List the names of tasks or pipelines that events have launched."""
     table, _ = OF[kind]
     sql = f"SELECT DISTINCT name FROM {table} WHERE project_id = ? AND push_id IS NOT NULL AND {ALONE[table]} ORDER BY name"
-    return [found["name"] for found in rows(db, sql, (project_id,))]
+    return [found["name"] for found in fetch_rows(db, sql, (project_id,))]
 
 
-def metrics(db: Database, project_id: int) -> list[str]:
+def list_metrics(db: Database, project_id: int) -> list[str]:
     """List the metadata keys with numbers in the newest completed executions of a project."""
     sql = (
         "SELECT DISTINCT metadata_key.name FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.number IS NOT NULL AND latest.execution_id IN (SELECT id FROM execution"
         f" WHERE project_id = ? AND state = '{State.COMPLETE}' ORDER BY counter DESC LIMIT ?) ORDER BY metadata_key.name LIMIT ?"
     )
-    return [found["name"] for found in rows(db, sql, (project_id, LOOKED_AT, SHOWN_METRICS))]
+    return [found["name"] for found in fetch_rows(db, sql, (project_id, LOOKED_AT, SHOWN_METRICS))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def _newest(db: Database, choice: BadgeChoice, columns: str, made: Made) -> Row 
         f" ORDER BY {PLACE} DESC, push.id DESC{made.order} LIMIT 1"
     )
     found = [
-        row(db, sql, [*made.keys, repository_id, *asked, gone.get(repository_id, 0), kind, *made.names])
+        fetch_row(db, sql, [*made.keys, repository_id, *asked, gone.get(repository_id, 0), kind, *made.names])
         for repository_id in choice.repository_ids
     ]
     return max(filter(None, found), key=lambda item: item["place"], default=None)
@@ -172,13 +172,13 @@ def _deleted_at(db: Database, repository_id: int, ref: str) -> int:
         "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late"
         " AND again_of IS NULL AND TRIM(after, '0') = ''"
     )
-    found = row(db, sql, (repository_id, ref))
+    found = fetch_row(db, sql, (repository_id, ref))
     return int(found["id"] or 0) if found else 0
 
 
 def _of_set(db: Database, push_id: int, table: str, condition: str, values: Sequence[str]) -> list[int]:
     sql = f"SELECT {table}.id FROM push JOIN {table} ON {table}.push_id IN {SAME_SET} WHERE push.id = ? AND {condition}"
-    return [found["id"] for found in rows(db, f"{sql} ORDER BY 1", [push_id, *values])]
+    return [found["id"] for found in fetch_rows(db, f"{sql} ORDER BY 1", [push_id, *values])]
 
 
 def _last_tries(found: Sequence[Execution]) -> list[Execution]:

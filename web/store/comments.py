@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from core.model import Target, TargetKind
 from core.states import State
-from web.store.db import execute, row, rows
+from web.store.db import execute, fetch_row, fetch_rows
 
 OF = {
     TargetKind.STEP: ("execution", "execution.step = ? AND execution.task_id IS NULL"),
@@ -29,34 +29,34 @@ class Commented:
     comment_sha256: str
 
 
-def wanted(db: Database, repository_id: int, number: int) -> Commented | None:
+def find_commented(db: Database, repository_id: int, number: int) -> Commented | None:
     """Return an open pull request of a project with comments enabled, else None."""
     sql = (
         "SELECT pull_request.* FROM pull_request JOIN repository ON repository.id = repository_id"
         " JOIN project ON project.id = project_id"
         " WHERE repository_id = ? AND number = ? AND NOT closed AND project.comments"
     )
-    found = row(db, sql, (repository_id, number))
+    found = fetch_row(db, sql, (repository_id, number))
     return Commented(**{name: found[name] for name in Commented.__dataclass_fields__}) if found else None
 
 
-def numbers_of(db: Database, repository_id: int, sha: str) -> list[int]:
+def list_pull_request_numbers(db: Database, repository_id: int, sha: str) -> list[int]:
     """List the numbers of open pull requests with this head commit, in a project with comments enabled."""
     sql = (
         "SELECT number FROM pull_request JOIN repository ON repository.id = repository_id"
         " JOIN project ON project.id = project_id"
         " WHERE repository_id = ? AND sha = ? AND NOT closed AND project.comments"
     )
-    return [int(found["number"]) for found in rows(db, sql, (repository_id, sha))]
+    return [int(found["number"]) for found in fetch_rows(db, sql, (repository_id, sha))]
 
 
-def base_commit(db: Database, repository_id: int, branch: str) -> int | None:
+def find_base_commit(db: Database, repository_id: int, branch: str) -> int | None:
     """Return the commit of the last recorded push to a branch."""
     sql = (
         "SELECT commit_id FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND NOT late AND again_of IS NULL"
         " AND commit_id IS NOT NULL ORDER BY id DESC LIMIT 1"
     )
-    found = row(db, sql, (repository_id, f"refs/heads/{branch}"))
+    found = fetch_row(db, sql, (repository_id, f"refs/heads/{branch}"))
     return int(found["commit_id"]) if found else None
 
 
@@ -70,7 +70,7 @@ def set_wanted(db: Database, project_id: int, wanted: bool) -> None:
     execute(db, "UPDATE project SET comments = ? WHERE id = ?", (int(wanted), project_id))
 
 
-def newest_complete(db: Database, repository_id: int, branch: str, target: Target) -> int | None:
+def find_newest_complete(db: Database, repository_id: int, branch: str, target: Target) -> int | None:
     """Return the row id of the newest completed execution, task or pipeline that a push to the branch launched.
 
     Executions of pipeline nodes count, trials of a task do not: their results need not be good.
@@ -81,5 +81,5 @@ def newest_complete(db: Database, repository_id: int, branch: str, target: Targe
         f" WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND {condition}"
         f" AND {table}.state = '{State.COMPLETE}' ORDER BY COALESCE(push.again_of, push.id) DESC, {table}.id DESC LIMIT 1"
     )
-    found = row(db, sql, (repository_id, f"refs/heads/{branch}", target.name))
+    found = fetch_row(db, sql, (repository_id, f"refs/heads/{branch}", target.name))
     return int(found["id"]) if found else None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from enum import StrEnum
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -26,15 +26,35 @@ R = TypeVar("R")
 
 BUSY_S = 10.0  # how long a writer waits for a writer in another process
 LOOK_AGAIN_S = 0.001
+BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_BUSY_RECOVERY})
 
 # SQLite polls while it waits for another writer, which is unfair under load (waits of a second and more were measured
-# with four writers). Writers of one process queue here instead; between processes `_lock` polls.
+# with four writers). Writers of one process queue here instead; between processes a `Connection` polls.
 _writers = threading.RLock()
+
+
+class Connection(sqlite3.Connection):
+    """Waits for other processes by itself: SQLite would retry after 1, 2, 5, 10, 15, 20 and 25 ms.
+
+    So a lock that another process holds for a few milliseconds could cost 50.
+    """
+
+    def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
+        """Run a statement; it is retried for BUSY_S if another process holds a lock that it needs."""
+        deadline = 0.0
+        while True:
+            try:
+                return super().execute(sql, values)
+            except sqlite3.OperationalError as error:
+                deadline = deadline or time.monotonic() + BUSY_S
+                if getattr(error, "sqlite_errorcode", None) not in BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_AGAIN_S)
 
 
 def connect(path: Path) -> Database:
     """Open the database without migrating it (see `schema.migrate`). One thread at a time may use a connection."""
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, 0, isolation_level=None, check_same_thread=False, factory=Connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -59,7 +79,7 @@ def copy(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def damage(path: Path) -> str:
+def find_damage(path: Path) -> str:
     """Return the damage that SQLite finds in a database file that no process has open, or ""."""
     try:
         with closing(sqlite3.connect(path)) as connection:
@@ -78,7 +98,7 @@ def checkpoint(db: Database) -> None:
 def transaction(db: Database) -> Iterator[None]:
     """Run a block in `BEGIN IMMEDIATE` … `COMMIT`: no other writer can change data read inside. Not reentrant."""
     with _writers:
-        _lock(db, "BEGIN IMMEDIATE")
+        db.conn.execute("BEGIN IMMEDIATE")
         try:
             yield
             db.conn.execute("COMMIT")
@@ -116,16 +136,18 @@ def overwriting(db: Database) -> Iterator[None]:
         yield
     finally:
         db.conn.execute(f"PRAGMA secure_delete = {usual}")
+        db.conn.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")  # a checkpoint reports that it was locked out
         db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the write-ahead log contains the old pages
+        db.conn.execute("PRAGMA busy_timeout = 0")
 
 
-def sql_list(values: Collection[StrEnum]) -> str:
+def make_sql_list(values: Collection[StrEnum]) -> str:
     """Return members of one enumeration as an SQL list, in its order: partial indexes apply to the same text only."""
     kind = type(next(iter(values)))
     return "(" + ", ".join(f"'{value}'" for value in kind if value in values) + ")"
 
 
-def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
+def fetch_rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
     cursor = db.conn.execute(sql, values)
     if not (found := cursor.fetchall()):
         return []  # many statements look for work that is rare; they have many columns
@@ -133,7 +155,7 @@ def rows(db: Database, sql: str, values: Any = ()) -> list[Row]:
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
-def row(db: Database, sql: str, values: Any = ()) -> Row | None:
+def fetch_row(db: Database, sql: str, values: Any = ()) -> Row | None:
     """Return the first row that a statement finds."""
     cursor = db.conn.execute(sql, values)
     found = cursor.fetchone()
@@ -145,27 +167,14 @@ def row(db: Database, sql: str, values: Any = ()) -> Row | None:
 def execute(db: Database, sql: str, values: Any = ()) -> int:
     """Run a writing statement; return the number of changed rows."""
     with _writers:
-        run = db.conn.execute if db.conn.in_transaction else partial(_lock, db)
-        return run(sql, values).rowcount
+        return db.conn.execute(sql, values).rowcount
 
 
-def _lock(db: Database, sql: str, values: Any = ()) -> sqlite3.Cursor:
-    """Run a statement that takes the write lock, which another process may hold.
-
-    SQLite would retry after 1, 2, 5, 10, 15, 20 and 25 ms, so that a lock held for a few milliseconds could cost 50.
-    """
-    deadline = time.monotonic() + BUSY_S
-    db.conn.execute("PRAGMA busy_timeout = 0")
-    try:
-        while True:
-            try:
-                return db.conn.execute(sql, values)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(LOOK_AGAIN_S)
-    finally:
-        db.conn.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
+def insert_new(db: Database, sql: str, values: Any = ()) -> int | None:
+    """Run an `INSERT … ON CONFLICT DO NOTHING`; return the id of the new row, None if it conflicts."""
+    with _writers:
+        cursor = db.conn.execute(sql, values)
+        return cursor.lastrowid if cursor.rowcount else None
 
 
 def insert(db: Database, table: str, values: Row) -> int:

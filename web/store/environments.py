@@ -11,8 +11,8 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import NotFound
 from core.model import Environment
-from core.names import check_environment, unknown
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from core.names import check_environment, explain_unknown_name
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, needs_transaction
 
 JSON_COLUMNS = ("images", "mounts")
 
@@ -20,32 +20,32 @@ JSON_COLUMNS = ("images", "mounts")
 @needs_transaction
 def ensure(db: Database, slug: str) -> Environment:
     """Return the environment with this slug, creating it without limits if necessary."""
-    found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
+    found = fetch_row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
     if found is None:
         values = {"uuid": str(uuid.uuid4()), "slug": check_environment(slug), "created_at": clock.now()}
         insert(db, "environment", values)
-    return by_slug(db, slug)
+    return get_by_slug(db, slug)
 
 
-def by_slug(db: Database, slug: str) -> Environment:
-    found = row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
+def get_by_slug(db: Database, slug: str) -> Environment:
+    found = fetch_row(db, "SELECT * FROM environment WHERE slug = ?", (slug,))
     if found is None:
-        raise NotFound(unknown("environment", slug, by_name(db)))
+        raise NotFound(explain_unknown_name("environment", slug, map_by_slug(db)))
     return _environment(found)
 
 
-def listing(db: Database) -> list[Environment]:
+def list_environments(db: Database) -> list[Environment]:
     """List environments by slug."""
-    return [_environment(found) for found in rows(db, "SELECT * FROM environment ORDER BY slug")]
+    return [_environment(found) for found in fetch_rows(db, "SELECT * FROM environment ORDER BY slug")]
 
 
-def names(db: Database) -> set[str]:
+def list_names(db: Database) -> set[str]:
     """Return everything that names an environment: slugs and UUIDs."""
-    return {name for found in rows(db, "SELECT slug, uuid FROM environment") for name in found.values()}
+    return {name for found in fetch_rows(db, "SELECT slug, uuid FROM environment") for name in found.values()}
 
 
-def by_name(db: Database) -> dict[str, Environment]:
-    return {found.slug: found for found in listing(db)}
+def map_by_slug(db: Database) -> dict[str, Environment]:
+    return {found.slug: found for found in list_environments(db)}
 
 
 def change(db: Database, environment_id: int, **columns: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 from sqlite_utils import Database
 
 from web.config.filters.parse import Joined, Node, Not
-from web.config.filters.terms import Filter, Kind, Term
-from web.store.db import row
-from web.store.executions import status_condition
+from web.config.filters.terms import Filter, NameKind, Term
+from web.store.db import fetch_row
+from web.store.executions import make_status_condition
 
 FEW = 5000  # executions with a matching metric that are listed at first; more are looked up one by one
 BY_INDEX = ("=", "<", "<=", ">", ">=")
@@ -55,11 +55,11 @@ class Condition:
         if isinstance(node, Joined):
             return f"({(' OR ' if node.either else ' AND ').join(map(self._node, node.parts))})"
         assert isinstance(node, Term)  # noqa: S101  (`terms.read` leaves no other leaves)
-        if node.kind is Kind.WORD:
+        if node.kind is NameKind.WORD:
             return self._word(str(node.value))
-        if node.kind is Kind.PARAMETER:
+        if node.kind is NameKind.PARAMETER:
             return PARAMETER.format(self._bind(node.name), self._parameter(node))
-        if node.kind is Kind.METRIC:
+        if node.kind is NameKind.METRIC:
             return self._metric(node)
         return _opposite(self._field(node, "=")) if node.operator == "!=" else self._field(node, node.operator)
 
@@ -69,7 +69,7 @@ class Condition:
 
     def _field(self, term: Term, operator: str) -> str:
         if term.name == "state":
-            return status_condition(str(term.value))
+            return make_status_condition(str(term.value))
         if term.name == "branch":
             test = self._test(term, operator)
             names = (
@@ -101,7 +101,7 @@ class Condition:
         return f"EXISTS (SELECT 1 {matching} AND execution_id = execution.id)"
 
     def _are_few(self, matching: str) -> bool:
-        found = row(self._db, f"SELECT COUNT(*) AS n FROM (SELECT 1 {matching} LIMIT {FEW})", self.values)
+        found = fetch_row(self._db, f"SELECT COUNT(*) AS n FROM (SELECT 1 {matching} LIMIT {FEW})", self.values)
         return found is not None and found["n"] < FEW
 
     def _test(self, term: Term, operator: str = "") -> str:

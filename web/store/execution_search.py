@@ -15,17 +15,17 @@ from sqlite_utils import Database
 from core.model import Execution
 from web.config.filters.terms import Filter
 from web.store import executions
-from web.store.db import row, rows
+from web.store.db import fetch_row, fetch_rows
 from web.store.execution_filter import Condition
-from web.store.execution_table import COLUMNS, OF_KEY, By, Order
+from web.store.execution_table import COLUMNS, OF_KEY, By, SortOrder
 
 PARAMETER = "(SELECT atom FROM json_each(execution.parameters) WHERE key = :by)"
 KEY = "(SELECT id FROM metadata_key WHERE name = :by)"
 NUMBER = f"(SELECT {{}} FROM latest WHERE execution_id = execution.id AND key_id = {KEY})"
-STEPS_AT_ONCE = 500  # of an export
+STEPS_AT_ONCE = 500  # rows of an export that are read at once
 FEW = 100  # matches that are sorted by themselves
 SAMPLE = 500  # newest executions, whose parameters represent those of all
-METADATA_SAMPLE = 50  # of those with metadata
+METADATA_SAMPLE = 50  # newest executions with metadata whose keys are listed
 KNOWN_KEYS = 200
 
 
@@ -38,7 +38,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundExecutions:
     """A page, and whether there are executions before and after it."""
 
     executions: list[Execution]
@@ -46,27 +46,27 @@ class Found:
     after: bool
 
 
-def page(
-    db: Database, project_id: int, wanted: Filter, order: Order, limit: int, cursor: Cursor | None = None
-) -> Found:
+def get_page(
+    db: Database, project_id: int, wanted: Filter, order: SortOrder, limit: int, cursor: Cursor | None = None
+) -> FoundExecutions:
     """Return one page. A cursor of an unknown execution is ignored."""
     statements = _Statements(db, project_id, wanted, order)
     place = statements.place(cursor) if cursor else None
     backwards = place is not None and cursor is not None and cursor.backwards
     ids = statements.ids(place, limit + 1, backwards)
     more, shown = len(ids) > limit, ids[:limit]
-    return Found(
+    return FoundExecutions(
         executions=executions.get_many(db, shown[::-1] if backwards else shown),
         before=more if backwards else place is not None,
         after=True if backwards else more,
     )
 
 
-def iterate(db: Database, project_id: int, wanted: Filter, order: Order, most: int) -> Iterator[Execution]:
+def iterate(db: Database, project_id: int, wanted: Filter, order: SortOrder, most: int) -> Iterator[Execution]:
     """Yield the first matches in order, reading them in batches so that no statement stays open."""
     cursor: Cursor | None = None
     while most > 0:
-        found = page(db, project_id, wanted, order, min(STEPS_AT_ONCE, most), cursor)
+        found = get_page(db, project_id, wanted, order, min(STEPS_AT_ONCE, most), cursor)
         yield from found.executions
         most -= len(found.executions)
         if not found.after:
@@ -77,7 +77,7 @@ def iterate(db: Database, project_id: int, wanted: Filter, order: Order, most: i
 class _Statements:
     """Executions with a value come first, in order; the others follow, newest first."""
 
-    def __init__(self, db: Database, project_id: int, wanted: Filter, order: Order) -> None:
+    def __init__(self, db: Database, project_id: int, wanted: Filter, order: SortOrder) -> None:
         self._db = db
         condition = Condition(db, project_id, wanted)
         self._values = condition.values | {"by": order.by}
@@ -100,7 +100,7 @@ class _Statements:
         sql = (
             f"SELECT id, counter, {self._by} AS value FROM execution WHERE project_id = :project AND counter = :counter"
         )
-        return row(self._db, sql, self._values | {"counter": cursor.counter})
+        return fetch_row(self._db, sql, self._values | {"counter": cursor.counter})
 
     def ids(self, place: Mapping[str, Any] | None, limit: int, backwards: bool) -> list[int]:
         """Return at most `limit` ids after a place, or before it and in reverse."""
@@ -138,30 +138,32 @@ class _Statements:
     def _ids(self, sql: str, place: Mapping[str, Any] | None, limit: int) -> list[int]:
         return [
             found["id"]
-            for found in rows(self._db, f"{sql} LIMIT :limit", self._values | dict(place or {}) | {"limit": limit})
+            for found in fetch_rows(
+                self._db, f"{sql} LIMIT :limit", self._values | dict(place or {}) | {"limit": limit}
+            )
         ]
 
 
 def has_executions(db: Database, project_id: int) -> bool:
     """Return whether a project has executions."""
     sql = f"SELECT 1 FROM execution WHERE project_id = ? AND {executions.KEPT} LIMIT 1"
-    return row(db, sql, (project_id,)) is not None
+    return fetch_row(db, sql, (project_id,)) is not None
 
 
-def parameters(db: Database, project_id: int) -> list[str]:
+def list_parameters(db: Database, project_id: int) -> list[str]:
     """Return the parameters of the newest executions as JSON, each different one once, the newest first."""
     sql = (
         "SELECT DISTINCT parameters FROM (SELECT parameters FROM execution"
         f" WHERE project_id = ? AND {executions.KEPT} ORDER BY counter DESC LIMIT ?)"
     )
-    return [found["parameters"] for found in rows(db, sql, (project_id, SAMPLE))]
+    return [found["parameters"] for found in fetch_rows(db, sql, (project_id, SAMPLE))]
 
 
-def metrics(db: Database, project_id: int) -> list[str]:
+def list_metrics(db: Database, project_id: int) -> list[str]:
     """List the metadata keys of the newest executions, most frequent first."""
     sql = (
         "SELECT name FROM metadata_key JOIN (SELECT key_id, COUNT(*) AS n FROM latest WHERE execution_id IN ("
         f" SELECT id FROM execution WHERE project_id = ? AND metadata_seq > 0 AND {executions.KEPT} ORDER BY counter DESC LIMIT ?"
         ") GROUP BY key_id) AS known ON known.key_id = metadata_key.id ORDER BY known.n DESC, metadata_key.id LIMIT ?"
     )
-    return [found["name"] for found in rows(db, sql, (project_id, METADATA_SAMPLE, KNOWN_KEYS))]
+    return [found["name"] for found in fetch_rows(db, sql, (project_id, METADATA_SAMPLE, KNOWN_KEYS))]

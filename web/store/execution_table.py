@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from core.model import Execution
 from web.store import executions, trials
-from web.store.db import row, rows
+from web.store.db import fetch_row, fetch_rows
 
 COLUMNS = {
     "number": "execution.counter",
@@ -34,7 +34,7 @@ LATEST = (
 
 
 class By(Enum):
-    """The kind of name in `Order.by`."""
+    """The kind of name in `SortOrder.by`."""
 
     COLUMN = "column"  # one of COLUMNS
     KEY = "key"  # a metadata key: its latest number
@@ -48,7 +48,7 @@ OF_KEY = frozenset({By.KEY, By.BEST, By.LOW, By.HIGH})  # kinds whose name is a 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class SortOrder:
     """Sort order. Executions without a value come last. A metadata key is sorted by the column `number` of `latest`."""
 
     by: str
@@ -58,14 +58,16 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
+class TrialFilter:
     """Filter of a task's executions. `status` is a state or `stopping`; None means any."""
 
     task_id: int
     status: str | None = None
 
 
-def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) -> tuple[list[Execution], int]:
+def get_page(
+    db: Database, wanted: TrialFilter, order: SortOrder, limit: int, offset: int
+) -> tuple[list[Execution], int]:
     """Return the newest execution of each trial in order, and their number without the limit."""
     direction = "DESC" if order.descending else "ASC"
     by = {By.COLUMN: COLUMNS.get(order.by, ""), By.KEY: LATEST, By.PARAMETER: PARAMETER}[order.kind]
@@ -74,22 +76,22 @@ def page(db: Database, wanted: Filter, order: Order, limit: int, offset: int) ->
     sql = f"SELECT id FROM execution {where} ORDER BY {by} IS NULL, {by} {direction}, counter DESC LIMIT ? OFFSET ?"
     if order.by == "number" and order.kind is By.COLUMN:
         sql = f"SELECT id FROM execution {where} ORDER BY counter {direction} LIMIT ? OFFSET ?"
-    ids = [found["id"] for found in rows(db, sql, [*values, *named, limit, offset])]
+    ids = [found["id"] for found in fetch_rows(db, sql, [*values, *named, limit, offset])]
     return executions.get_many(db, ids), _count(db, f"FROM execution {where}", values)
 
 
-def steps(db: Database, project_id: int) -> list[str]:
+def list_steps(db: Database, project_id: int) -> list[str]:
     """List the names of steps with executions in a project."""
-    found = rows(db, "SELECT DISTINCT step FROM execution WHERE project_id = ? ORDER BY step", (project_id,))
+    found = fetch_rows(db, "SELECT DISTINCT step FROM execution WHERE project_id = ? ORDER BY step", (project_id,))
     return [item["step"] for item in found]
 
 
-def newest_of_commits(db: Database, commit_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
+def list_newest_by_commit(db: Database, commit_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
     """List by commit id its newest standalone executions, at most `many`, the newest last."""
     return _newest_of(db, "commit_id", commit_ids, many, f"{executions.ALONE} AND {executions.KEPT}")
 
 
-def newest_of_projects(db: Database, project_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
+def list_newest_by_project(db: Database, project_ids: Sequence[int], many: int) -> dict[int, list[Execution]]:
     """List by project id its newest executions, at most `many`, the newest last."""
     return _newest_of(db, "project_id", project_ids, many, executions.KEPT)
 
@@ -107,17 +109,17 @@ def _newest_of(
     return result
 
 
-def _where(wanted: Filter) -> tuple[str, list[object]]:
+def _where(wanted: TrialFilter) -> tuple[str, list[object]]:
     conditions = [f"execution.id IN ({trials.NEWEST.format('?')})", executions.KEPT]
     if wanted.status is not None:
-        conditions.append(executions.status_condition(wanted.status))
+        conditions.append(executions.make_status_condition(wanted.status))
     return f"WHERE {' AND '.join(conditions)}", [wanted.task_id]
 
 
 def _ids(db: Database, sql: str, values: Sequence[object]) -> list[int]:
-    return [found["id"] for found in rows(db, sql, values)]
+    return [found["id"] for found in fetch_rows(db, sql, values)]
 
 
 def _count(db: Database, source: str, values: Sequence[object]) -> int:
-    found = row(db, f"SELECT COUNT(*) AS n {source}", values)
+    found = fetch_row(db, f"SELECT COUNT(*) AS n {source}", values)
     return int(found["n"]) if found else 0

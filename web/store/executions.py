@@ -14,13 +14,13 @@ from sqlite_utils import Database
 from core import clock
 from core.errors import Conflict, NotFound
 from core.model import Change, Execution, ListedExecution, Origin
-from core.states import FINAL, MACHINE_LOST, OCCUPYING, UNFINISHED, WAITING, FailureReason, State
+from core.states import FINAL, OCCUPYING, UNFINISHED, WAITING, FailureReason, State
 from core.transitions import check_transition
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, joined, needs_transaction, row, rows, sql_list
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, joined, make_sql_list, needs_transaction
 from web.store.projects import take_counter
-from web.store.selection import Selection, in_projects, select
+from web.store.selection import Selection, make_project_condition, select
 
 E = TypeVar("E", bound=ListedExecution)
 JSON_COLUMNS = (
@@ -38,6 +38,8 @@ USUAL, USUAL_OF = 10, 100  # at most USUAL durations, from the newest USUAL_OF e
 SHARED_CHARACTERS = 1000  # shorter JSON is decoded once for all executions that have it, since nobody changes it
 LISTS = ("commands", "tags", "devices", "mounts")
 KEPT = "execution.deleted_at IS NULL"
+# SQLite uses the index of unfinished executions only where a statement repeats the index's condition; it would read all
+IS_UNFINISHED = f"execution.state IN {make_sql_list(UNFINISHED)}"
 ALONE = "(execution.task_id IS NULL AND execution.pipeline_node_id IS NULL)"  # standalone
 OF_OTHERS = {"commit_identifier": "git_commit.identifier", "creator": "user.username"}
 
@@ -64,14 +66,20 @@ def _select(kind: type[ListedExecution]) -> str:
 
 SELECT = _select(Execution)
 SELECT_LISTED = _select(ListedExecution)
+OF_NEW = {  # as OF_OTHERS: RETURNING knows no joins
+    "commit_identifier": "(SELECT identifier FROM git_commit WHERE id = execution.commit_id) AS commit_identifier",
+    "creator": "(SELECT username FROM user WHERE id = execution.creator_id) AS creator",
+}
+RETURNING = f"RETURNING {', '.join(OF_NEW.get(name, name) for name in Execution.__dataclass_fields__)}"
 
-# `Execution.restarts` in SQL.
+# `Execution.restarts` in SQL; the reasons in the order of the index execution_lost, which is not used otherwise
 RESTARTS = (
-    f"(failure_reason IS NOT NULL AND autorestart AND failure_reason IN {sql_list(MACHINE_LOST)}"
-    " AND stop_requested_at IS NULL)"
+    f"(failure_reason IS NOT NULL AND autorestart AND failure_reason IN ('{FailureReason.RUNNER_LOST}',"
+    f" '{FailureReason.INTERRUPTED}') AND stop_requested_at IS NULL)"
 )
 
 
+@needs_transaction
 def add(db: Database, values: Mapping[str, Any]) -> Execution:
     """Create an execution in `created` with the next counter of its project.
 
@@ -80,10 +88,11 @@ def add(db: Database, values: Mapping[str, Any]) -> Execution:
     encoded = {key: json.dumps(value) if key in JSON_COLUMNS else value for key, value in values.items()}
     at = clock.now()
     counter = take_counter(db, values["project_id"])
-    own = {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": at}
-    execution_id = insert(db, "execution", encoded | own)
-    insert(db, "state_change", {"execution_id": execution_id, "to_state": State.CREATED, "at": at, "reason": ""})
-    return get(db, execution_id)
+    new = encoded | {"uuid": str(uuid.uuid4()), "counter": counter, "state": State.CREATED, "created_at": at}
+    sql = f"INSERT INTO execution ({', '.join(new)}) VALUES ({', '.join('?' * len(new))}) {RETURNING}"
+    made = _execution(fetch_row(db, sql, list(new.values())))
+    insert(db, "state_change", {"execution_id": made.id, "to_state": State.CREATED, "at": at, "reason": ""})
+    return made
 
 
 @needs_transaction
@@ -143,34 +152,36 @@ def set_tags(db: Database, execution: Execution, tags: Sequence[str]) -> None:
 
 
 def get(db: Database, execution_id: int) -> Execution:
-    return _execution(row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
+    return _execution(fetch_row(db, f"{SELECT} WHERE execution.id = ?", (execution_id,)), execution_id)
 
 
-def by_uuid(db: Database, execution_uuid: str) -> Execution:
-    return _execution(row(db, f"{SELECT} WHERE execution.uuid = ?", (execution_uuid,)), execution_uuid)
+def get_by_uuid(db: Database, execution_uuid: str) -> Execution:
+    return _execution(fetch_row(db, f"{SELECT} WHERE execution.uuid = ?", (execution_uuid,)), execution_uuid)
 
 
-def by_counter(db: Database, project_id: int, counter: int) -> Execution:
+def get_by_counter(db: Database, project_id: int, counter: int) -> Execution:
     sql = f"{SELECT} WHERE execution.project_id = ? AND execution.counter = ? AND {KEPT}"
-    return _execution(row(db, sql, (project_id, counter)), f"#{counter}")
+    return _execution(fetch_row(db, sql, (project_id, counter)), f"#{counter}")
 
 
-def newest(db: Database, project_id: int) -> Execution:
+def get_newest(db: Database, project_id: int) -> Execution:
     sql = f"{SELECT} WHERE execution.project_id = ? AND {KEPT} ORDER BY execution.counter DESC LIMIT 1"
-    return _execution(row(db, sql, (project_id,)), "latest")
+    return _execution(fetch_row(db, sql, (project_id,)), "latest")
 
 
 def get_many(db: Database, execution_ids: Sequence[int]) -> list[Execution]:
     """Return executions in the order of the given ids."""
     marks = ", ".join("?" * len(execution_ids))
-    found = {item["id"]: item for item in rows(db, f"{SELECT} WHERE execution.id IN ({marks})", list(execution_ids))}
+    found = {
+        item["id"]: item for item in fetch_rows(db, f"{SELECT} WHERE execution.id IN ({marks})", list(execution_ids))
+    }
     return [_execution(found[execution_id]) for execution_id in execution_ids if execution_id in found]
 
 
-def of_commit(db: Database, commit_id: int) -> list[Execution]:
+def list_for_commit(db: Database, commit_id: int) -> list[Execution]:
     """List the standalone executions of a commit by counter."""
     sql = f"{SELECT} WHERE commit_id = ? AND {ALONE} AND {KEPT} ORDER BY counter"
-    return [_execution(found) for found in rows(db, sql, (commit_id,))]
+    return [_execution(found) for found in fetch_rows(db, sql, (commit_id,))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,23 +195,25 @@ class WaitingExecution:
     gpus: int
 
 
-def waiting(db: Database, state: State) -> list[WaitingExecution]:
+def list_waiting(db: Database, state: State) -> list[WaitingExecution]:
     """List executions in `created`, or in `queued` without a runner, in the order in which they are served."""
     sql = (
         "SELECT execution.id, project_id, project.name AS project, execution.environment, gpus FROM execution"
-        " JOIN project ON project.id = project_id WHERE state = ? AND runner_id IS NULL"
+        f" JOIN project ON project.id = project_id WHERE {IS_UNFINISHED} AND state = ? AND runner_id IS NULL"
         " ORDER BY priority DESC, execution.id"
     )
-    return [WaitingExecution(**found) for found in rows(db, sql, (state,))]
+    return [WaitingExecution(**found) for found in fetch_rows(db, sql, (state,))]
 
 
-def occupied(db: Database) -> list[tuple[int, str, State, int]]:
+def count_occupying(db: Database) -> list[tuple[int, str, State, int]]:
     """Count queued and started executions as (project id, environment, state, count), for quotas."""
     sql = (
-        f"SELECT project_id, environment, state, COUNT(*) AS n FROM execution WHERE state IN {sql_list(OCCUPYING)}"
-        " GROUP BY project_id, environment, state"
+        "SELECT project_id, environment, state, COUNT(*) AS n FROM execution"
+        f" WHERE {IS_UNFINISHED} AND state IN {make_sql_list(OCCUPYING)} GROUP BY project_id, environment, state"
     )
-    return [(found["project_id"], found["environment"], State(found["state"]), found["n"]) for found in rows(db, sql)]
+    return [
+        (found["project_id"], found["environment"], State(found["state"]), found["n"]) for found in fetch_rows(db, sql)
+    ]
 
 
 @needs_transaction
@@ -211,51 +224,54 @@ def place(db: Database, execution_id: int, runner_id: int) -> Execution:
     return get(db, execution_id)
 
 
-def in_states(db: Database, *states: State) -> list[Execution]:
+def list_in_states(db: Database, *states: State) -> list[Execution]:
     """List executions in these states, oldest first. Only for unfinished states, which have an index."""
     marks = ", ".join("?" * len(states))
-    found = rows(db, f"{SELECT} WHERE execution.state IN ({marks}) ORDER BY execution.id", states)
+    sql = f"{SELECT} WHERE {IS_UNFINISHED} AND execution.state IN ({marks}) ORDER BY execution.id"
+    found = fetch_rows(db, sql, states)
     return [_execution(item) for item in found]
 
 
-def first_in_state(db: Database, projects: Collection[int] | None, state: State, limit: int) -> list[Execution]:
+def list_first_in_state(db: Database, projects: Collection[int] | None, state: State, limit: int) -> list[Execution]:
     """List executions of these projects, or of all, in an unfinished state, in the order in which they are served."""
-    condition, values = in_projects("execution.project_id", projects)
+    condition, values = make_project_condition("execution.project_id", projects)
     order = "execution.priority DESC, execution.id" if state in WAITING else "execution.started_at DESC, execution.id"
-    sql = f"{SELECT} WHERE execution.state = ? AND {condition} ORDER BY {order} LIMIT ?"
-    return [_execution(found) for found in rows(db, sql, (state, *values, limit))]
+    sql = f"{SELECT} WHERE {IS_UNFINISHED} AND execution.state = ? AND {condition} ORDER BY {order} LIMIT ?"
+    return [_execution(found) for found in fetch_rows(db, sql, (state, *values, limit))]
 
 
-def newest_times(db: Database, project_ids: Sequence[int]) -> dict[int, str]:
+def map_newest_times(db: Database, project_ids: Sequence[int]) -> dict[int, str]:
     """Return by project id when its newest execution was created, for those that have one."""
     newest = "SELECT created_at FROM execution WHERE project_id = project.id ORDER BY counter DESC LIMIT 1"
     sql = f"SELECT id, ({newest}) AS at FROM project WHERE id IN ({', '.join('?' * len(project_ids))})"
-    return {found["id"]: found["at"] for found in rows(db, sql, list(project_ids)) if found["at"] is not None}
+    return {found["id"]: found["at"] for found in fetch_rows(db, sql, list(project_ids)) if found["at"] is not None}
 
 
-def to_restart(db: Database) -> list[Execution]:
+def list_to_restart(db: Database) -> list[Execution]:
     """List executions that must be restarted and were not yet."""
     sql = (
         f"{SELECT} WHERE {RESTARTS} AND NOT EXISTS"
         " (SELECT 1 FROM execution AS retry WHERE retry.retry_of = execution.id) ORDER BY execution.id"
     )
-    return [_execution(found) for found in rows(db, sql)]
+    return [_execution(found) for found in fetch_rows(db, sql)]
 
 
-def retried_by(db: Database, execution_id: int) -> list[Execution]:
+def list_reruns(db: Database, execution_id: int) -> list[Execution]:
     """List the re-runs of an execution."""
-    found = rows(db, f"{SELECT} WHERE execution.retry_of = ? ORDER BY execution.id", (execution_id,))
+    found = fetch_rows(db, f"{SELECT} WHERE execution.retry_of = ? ORDER BY execution.id", (execution_id,))
     return [_execution(item) for item in found]
 
 
-def previous(db: Database, execution: Execution) -> Execution | None:
+def find_previous(db: Database, execution: Execution) -> Execution | None:
     """Return the newest earlier execution of the same step."""
     sql = f"{SELECT} WHERE execution.project_id = ? AND execution.step = ? AND execution.id < ? AND {KEPT}"
-    found = row(db, f"{sql} ORDER BY execution.id DESC LIMIT 1", (execution.project_id, execution.step, execution.id))
+    found = fetch_row(
+        db, f"{sql} ORDER BY execution.id DESC LIMIT 1", (execution.project_id, execution.step, execution.id)
+    )
     return _execution(found) if found else None
 
 
-def usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, list[float]]:
+def map_usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, list[float]]:
     """Return by id the seconds that the newest earlier successful executions of the same step and environment ran."""
     each = (
         "SELECT * FROM (SELECT ? AS of, (julianday(ended_at) - julianday(started_at)) * 86400 AS seconds FROM ("
@@ -265,88 +281,89 @@ def usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, list[
     )
     values = [value for e in found for value in (e.id, e.project_id, e.step, e.id, e.environment)]
     result: dict[int, list[float]] = {execution.id: [] for execution in found}
-    for item in rows(db, " UNION ALL ".join([each] * len(found)), values) if found else ():
+    for item in fetch_rows(db, " UNION ALL ".join([each] * len(found)), values) if found else ():
         result[item["of"]].append(item["seconds"])
     return result
 
 
-def retries(db: Database, execution_id: int) -> int:
+def count_retries(db: Database, execution_id: int) -> int:
     """Return how many executions precede this one in its chain of re-runs."""
     sql = (
         "WITH RECURSIVE chain(id, n) AS (SELECT ?, 0 UNION ALL SELECT execution.retry_of, n + 1 FROM chain"
         " JOIN execution ON execution.id = chain.id WHERE execution.retry_of IS NOT NULL) SELECT MAX(n) AS n FROM chain"
     )
-    found = row(db, sql, (execution_id,))
+    found = fetch_row(db, sql, (execution_id,))
     return int(found["n"]) if found else 0
 
 
-def started_on(db: Database, *runner_ids: int) -> list[Execution]:
+def list_started_on(db: Database, *runner_ids: int) -> list[Execution]:
     marks = ", ".join("?" * len(runner_ids))
-    found = rows(db, f"{SELECT} WHERE execution.state = '{State.STARTED}' AND runner_id IN ({marks})", runner_ids)
+    is_started = f"{IS_UNFINISHED} AND execution.state = '{State.STARTED}'"
+    found = fetch_rows(db, f"{SELECT} WHERE {is_started} AND runner_id IN ({marks})", runner_ids)
     return [_execution(item) for item in found]
 
 
 def unplace(db: Database, runner_id: int) -> int:
     """Remove unclaimed executions from a runner; return their number. They wait for any runner again."""
-    sql = f"UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE state = '{State.QUEUED}' AND runner_id = ?"
-    return execute(db, sql, (runner_id,))
+    are_its = f"{IS_UNFINISHED} AND state = '{State.QUEUED}' AND runner_id = ?"
+    return execute(db, f"UPDATE execution SET runner_id = NULL, placed_at = NULL WHERE {are_its}", (runner_id,))
 
 
 def search(db: Database, wanted: Selection) -> tuple[list[Execution], int]:
     """Return one page of executions, and the number of all matches."""
-    found, count = select(db, "execution", SELECT, wanted, status_condition)
+    found, count = select(db, "execution", SELECT, wanted, make_status_condition)
     return [_execution(item) for item in found], count
 
 
 def search_listed(db: Database, wanted: Selection) -> tuple[list[ListedExecution], int]:
     """Do the same as `search` with the fields that lists show, in half of the time."""
-    found, count = select(db, "execution", SELECT_LISTED, wanted, status_condition)
+    found, count = select(db, "execution", SELECT_LISTED, wanted, make_status_condition)
     return [_record(ListedExecution, item) for item in found], count
 
 
-def counts(db: Database, project_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+def count_by_state(db: Database, project_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """Return the number of executions by state, by project id. Deleted ones do not count, here and above."""
     marks = ", ".join("?" * len(project_ids))
     condition = f"project_id IN ({marks}) AND {KEPT}"
     sql = f"SELECT project_id, state, COUNT(*) AS n FROM execution WHERE {condition} GROUP BY project_id, state"
     result: dict[int, dict[str, int]] = {project_id: {} for project_id in project_ids}
-    for found in rows(db, sql, list(project_ids)):
+    for found in fetch_rows(db, sql, list(project_ids)):
         result[found["project_id"]][found["state"]] = found["n"]
     return result
 
 
-def unfinished_by_environment(db: Database) -> dict[str, int]:
-    condition = status_condition("incomplete")
+def count_unfinished_by_environment(db: Database) -> dict[str, int]:
+    condition = make_status_condition("incomplete")
     sql = f"SELECT environment, COUNT(*) AS n FROM execution WHERE {condition} GROUP BY environment"
-    return {found["environment"]: found["n"] for found in rows(db, sql)}
+    return {found["environment"]: found["n"] for found in fetch_rows(db, sql)}
 
 
-def names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+def map_names(db: Database, execution_ids: Collection[int]) -> dict[int, tuple[str, int]]:
     """Return (uuid, counter) by execution id."""
     marks = ", ".join("?" * len(execution_ids))
-    found = rows(db, f"SELECT id, uuid, counter FROM execution WHERE id IN ({marks})", list(execution_ids))
+    found = fetch_rows(db, f"SELECT id, uuid, counter FROM execution WHERE id IN ({marks})", list(execution_ids))
     return {item["id"]: (item["uuid"], item["counter"]) for item in found}
 
 
-def changed_since(db: Database, position: int | None) -> tuple[int, frozenset[str]]:
+def list_changed_since(db: Database, position: int | None) -> tuple[int, frozenset[str]]:
     """Return the newest state change, and the UUIDs of the executions whose state changed after a position."""
-    newest = row(db, "SELECT COALESCE(MAX(id), 0) AS id FROM state_change")
+    newest = fetch_row(db, "SELECT COALESCE(MAX(id), 0) AS id FROM state_change")
     sql = "SELECT uuid FROM state_change JOIN execution ON execution.id = execution_id WHERE state_change.id > ?"
-    found = [] if position is None else rows(db, sql, (position,))
+    found = [] if position is None else fetch_rows(db, sql, (position,))
     return int(newest["id"]) if newest else 0, frozenset(item["uuid"] for item in found)
 
 
-def state_changes(db: Database, execution_id: int) -> list[StateChange]:
+def list_state_changes(db: Database, execution_id: int) -> list[StateChange]:
     """List the state changes of an execution, oldest first."""
-    found = rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))
+    found = fetch_rows(db, "SELECT * FROM state_change WHERE execution_id = ? ORDER BY id", (execution_id,))
     states = [(State(c["from_state"]) if c["from_state"] else None, State(c["to_state"])) for c in found]
     return [StateChange(**c | {"from_state": a, "to_state": b}) for c, (a, b) in zip(found, states, strict=True)]
 
 
-def status_condition(status: str) -> str:
+def make_status_condition(status: str) -> str:
     """Return SQL for a status as in `Selection`; unknown ones match nothing."""
     if status == "incomplete":
-        return f"execution.state IN {sql_list(UNFINISHED)}"
+        return IS_UNFINISHED
     if status == "stopping":
         return f"(execution.state = '{State.STARTED}' AND execution.stop_requested_at IS NOT NULL)"
     if status == State.STARTED:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from web.store.db import execute, row
+from web.store.db import execute, fetch_row
 
 
-def token(db: Database, repository_id: int) -> bytes | None:
-    found = row(db, "SELECT api_token FROM repository WHERE id = ?", (repository_id,))
+def find_token(db: Database, repository_id: int) -> bytes | None:
+    found = fetch_row(db, "SELECT api_token FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["api_token"]) if found and found["api_token"] is not None else None
 
 

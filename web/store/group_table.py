@@ -14,7 +14,7 @@ from core.errors import NotFound
 from core.groups import Group
 from core.model import Change, Origin
 from core.states import FINAL, UNFINISHED_GROUP, State
-from web.store.db import Row, insert, rows, sql_list
+from web.store.db import Row, fetch_rows, insert, make_sql_list
 from web.store.projects import take_counter
 from web.store.selection import Selection, select
 
@@ -47,14 +47,14 @@ class GroupTable(Generic[G]):
     def get(self, db: Database, group_id: int) -> G:
         return self._one(db, "WHERE {}.id = ?", (group_id,), group_id)
 
-    def by_uuid(self, db: Database, group_uuid: str) -> G:
+    def get_by_uuid(self, db: Database, group_uuid: str) -> G:
         return self._one(db, "WHERE {}.uuid = ?", (group_uuid,), group_uuid)
 
-    def by_counter(self, db: Database, project_id: int, counter: int) -> G:
+    def get_by_counter(self, db: Database, project_id: int, counter: int) -> G:
         where = "WHERE {0}.project_id = ? AND {0}.counter = ?"
         return self._one(db, where, (project_id, counter), f"{self._sign}{counter}")
 
-    def newest(self, db: Database, project_id: int) -> G:
+    def get_newest(self, db: Database, project_id: int) -> G:
         where = "WHERE {0}.project_id = ? ORDER BY {0}.counter DESC LIMIT 1"
         return self._one(db, where, (project_id,), "latest")
 
@@ -64,14 +64,14 @@ class GroupTable(Generic[G]):
         found = {item.id: item for item in self._all(db, f"WHERE {{}}.id IN ({marks})", list(group_ids))}
         return [found[group_id] for group_id in group_ids if group_id in found]
 
-    def of_commits(self, db: Database, commit_ids: Sequence[int]) -> list[G]:
+    def list_for_commits(self, db: Database, commit_ids: Sequence[int]) -> list[G]:
         """List those of commits by counter, including tasks in pipelines."""
         marks = ", ".join("?" * len(commit_ids))
         return self._all(db, f"WHERE {{0}}.commit_id IN ({marks}) ORDER BY {{0}}.id", commit_ids)
 
-    def unfinished(self, db: Database) -> list[G]:
+    def list_unfinished(self, db: Database) -> list[G]:
         """List those that are unfinished, oldest first."""
-        return self._all(db, f"WHERE {{0}}.state IN {sql_list(UNFINISHED_GROUP)} ORDER BY {{0}}.id")
+        return self._all(db, f"WHERE {{0}}.state IN {make_sql_list(UNFINISHED_GROUP)} ORDER BY {{0}}.id")
 
     def search(self, db: Database, wanted: Selection) -> tuple[list[G], int]:
         """Return one page of tasks or pipelines, and the number of all matches."""
@@ -92,7 +92,7 @@ class GroupTable(Generic[G]):
 
     def _all(self, db: Database, where: str, values: Sequence[Any] = ()) -> list[G]:
         sql = f"{self._select} {where.format(self._table)}"
-        return [self._record(found) for found in rows(db, sql, values)]
+        return [self._record(found) for found in fetch_rows(db, sql, values)]
 
     def _one(self, db: Database, where: str, values: Sequence[Any], asked: object) -> G:
         for found in self._all(db, where, values):

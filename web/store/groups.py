@@ -14,7 +14,7 @@ from core import clock
 from core.errors import Conflict
 from core.states import FINAL, State
 from core.transitions import check_group_transition
-from web.store.db import Row, execute, needs_transaction, row
+from web.store.db import Row, execute, fetch_row, needs_transaction
 
 Table = Literal["task", "pipeline", "pipeline_node"]
 
@@ -40,7 +40,7 @@ def transition(db: Database, table: Table, group_id: int, current: State, to: St
 
 def _first_start(db: Database, task_id: int) -> str:
     """Return when a task's first execution started: with the later time of the sweep, durations were too short."""
-    found = row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
+    found = fetch_row(db, "SELECT MIN(started_at) AS first FROM execution WHERE task_id = ?", (task_id,))
     return (found["first"] if found else None) or clock.now()
 
 

@@ -23,8 +23,9 @@ from core.wire import STREAMS
 # first line, offset, first microsecond, span in microseconds, lines, stream
 RECORD = struct.Struct("<QQQQIB3x")
 SEGMENT_BYTES = 8 * MIB  # maximum size of the text of one batch
+WRITE_BYTES = MIB  # written at once: ext4 on Linux 6.18 takes six times as long for 6 MiB in one write, not for 2 MiB
 METRIC = b'{"'  # the beginning of a line that prints metadata
-BOUND = 2**52  # of offsets and of times in microseconds, far above all real values
+BOUND = 2**52  # bound of offsets and of times in microseconds, far above all real values
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ class Part:
         log, index = self.files
         log.parent.mkdir(parents=True, exist_ok=True)
         with _opened_at(log, self.size) as file:
-            file.write(text)
+            for start in range(0, len(text), WRITE_BYTES):
+                file.write(memoryview(text)[start : start + WRITE_BYTES])
         with _opened_at(index, self.segments * RECORD.size) as file:
             have = os.fstat(file.fileno()).st_size // RECORD.size
             if have < self.segments:  # records were lost: fill up, so that the index stays ordered by line

@@ -21,12 +21,12 @@ from web.store.log_files import METRIC, RECORD, LogLine, Part, Segment
 from web.store.logs import LogLength
 
 BLOCK_BYTES = 4 * 1024 * 1024
-FOUND_BYTES = 8 * 1024 * 1024  # of the messages in one answer, unless a single one is longer
+FOUND_BYTES = 8 * 1024 * 1024  # most bytes of messages in one answer, unless a single one is longer
 ERRORS = re.compile(rb"error|exception|traceback|fail(?:ed|ure)|fatal|panic")  # in a line without capital letters
 RECORD_FIELDS = 6
-STREAM_BYTE = RECORD.size - 4  # of an index record
-STATUS_SEGMENTS = 5000  # at most, of the first part of a log
-WINDOW_LINES, WIDER = 2000, 8  # of a search backwards
+STREAM_BYTE = RECORD.size - 4  # place of the stream in an index record
+STATUS_SEGMENTS = 5000  # most segments that are searched in the first part of a log
+WINDOW_LINES, WIDER = 2000, 8  # lines of the first window of a search backwards, and how much wider the next ones are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Query:
         )
 
     def finder(self, block: bytes) -> Callable[[int], int]:
-        """Return a function that finds the next match in a block from an offset on, or -1; only text and errors matter."""
+        """Return a function that finds the next match from an offset of a block on, or -1, by text and errors only."""
         any_case = self.text == self.text.lower()
         sought = block.lower() if any_case and (self.text or self.errors) else block
         if not self.errors:
@@ -80,7 +80,7 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The matching lines before line `reached`, each once and in order. The search is over if that is the span's end."""
+    """The matching lines before line `reached`, each once and in order. At the span's end the search is over."""
 
     lines: list[LogLine]
     reached: int
@@ -88,7 +88,7 @@ class Found:
 
 def search(logs_dir: Path, execution: Execution, at: LogLength, query: Query, span: Span) -> Found:
     """Return the matching lines of a span; scans at least a block of each file."""
-    parts = list(logs.parts(logs_dir, execution, at, span.first, span.end))
+    parts = list(logs.iterate_parts(logs_dir, execution, at, span.first, span.end))
     found: dict[int, LogLine] = {}
     reached = span.end
     for part in parts:
@@ -100,29 +100,27 @@ def search(logs_dir: Path, execution: Execution, at: LogLength, query: Query, sp
     return Found(lines=[found[number] for number in sorted(found) if number < reached], reached=reached)
 
 
-def first_of_last(
-    logs_dir: Path, execution: Execution, at: LogLength, query: Query, *, end: int, most: int, seconds: float
-) -> int:
-    """Return the line from which on about `most` lines before line `end` match; fewer if the time did not suffice."""
-    until, first, width, found = time.monotonic() + seconds, end, WINDOW_LINES, list[int]()
-    while first > 0 and len(found) < most and time.monotonic() < until:
-        span = Span(first=max(0, first - width), end=first, most=width, seconds=until - time.monotonic())
-        part = search(logs_dir, execution, at, query, span)
+def find_tail_start(logs_dir: Path, execution: Execution, at: LogLength, query: Query, span: Span) -> int:
+    """Return the line from which on about `most` lines of the span match; fewer if the time did not suffice."""
+    until, first, width, found = time.monotonic() + span.seconds, span.end, WINDOW_LINES, list[int]()
+    while first > span.first and len(found) < span.most and time.monotonic() < until:
+        window = Span(first=max(span.first, first - width), end=first, most=width, seconds=until - time.monotonic())
+        part = search(logs_dir, execution, at, query, window)
         if part.reached < first:  # many bytes
-            if first < end or width == 1:
+            if first < span.end or width == 1:
                 break
             width = max(1, width // WIDER)
             continue
         found = [line.number for line in part.lines] + found
-        first, width = span.first, width * WIDER
-    if first == end:
-        return max(0, end - 1)
-    return found[-most] if len(found) >= most else first
+        first, width = window.first, width * WIDER
+    if first == span.end:
+        return max(span.first, span.end - 1)
+    return found[-span.most] if len(found) >= span.most else first
 
 
-def status_lines(logs_dir: Path, execution: Execution, at: LogLength) -> Iterator[LogLine]:
+def iterate_status_lines(logs_dir: Path, execution: Execution, at: LogLength) -> Iterator[LogLine]:
     """Yield the lines of the stream `status` in the first part of a log."""
-    part = next(logs.parts(logs_dir, execution, at, 0, at.lines))
+    part = next(logs.iterate_parts(logs_dir, execution, at, 0, at.lines))
     _, index = part.files
     if not index.exists():
         return

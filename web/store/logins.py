@@ -10,7 +10,7 @@ from core import clock
 from core.model import User
 from web.store import audit, member_sources, users
 from web.store.audit import Act, Kind
-from web.store.db import execute, joined, needs_transaction, row, rows
+from web.store.db import execute, fetch_row, fetch_rows, joined, needs_transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +21,16 @@ class LinkedLogin:
     created_at: str
 
 
-def linked_user(db: Database, issuer: str, subject: str) -> User | None:
+def find_user(db: Database, issuer: str, subject: str) -> User | None:
     """Return the user to whom this account belongs, even if disabled."""
-    found = row(db, "SELECT user_id FROM login WHERE issuer = ? AND subject = ?", (issuer, subject))
+    found = fetch_row(db, "SELECT user_id FROM login WHERE issuer = ? AND subject = ?", (issuer, subject))
     return users.get(db, found["user_id"]) if found else None
 
 
 @needs_transaction
 def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> None:
     """Link an account to a user, and store its current name. Idempotent."""
-    is_new = linked_user(db, issuer, subject) is None
+    is_new = find_user(db, issuer, subject) is None
     sql = (
         "INSERT INTO login (issuer, subject, user_id, name, created_at) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET name = excluded.name"
@@ -42,9 +42,9 @@ def add(db: Database, issuer: str, subject: str, user_id: int, name: str) -> Non
     member_sources.make_due(db)
 
 
-def of_user(db: Database, user_id: int) -> list[LinkedLogin]:
+def list_logins(db: Database, user_id: int) -> list[LinkedLogin]:
     """List the accounts of a user, oldest first."""
-    found = rows(db, "SELECT * FROM login WHERE user_id = ? ORDER BY created_at", (user_id,))
+    found = fetch_rows(db, "SELECT * FROM login WHERE user_id = ? ORDER BY created_at", (user_id,))
     return [LinkedLogin(**{name: item[name] for name in LinkedLogin.__dataclass_fields__}) for item in found]
 
 
@@ -58,7 +58,7 @@ def remove(db: Database, user_id: int, issuer: str, subject: str) -> None:
             member_sources.make_due(db)
 
 
-def users_by_subject(db: Database, issuer: str) -> dict[str, int]:
+def map_users_by_subject(db: Database, issuer: str) -> dict[str, int]:
     """Return the ids of users by the subjects of their accounts at an issuer."""
-    found = rows(db, "SELECT subject, user_id FROM login WHERE lower(issuer) = lower(?)", (issuer,))
+    found = fetch_rows(db, "SELECT subject, user_id FROM login WHERE lower(issuer) = lower(?)", (issuer,))
     return {item["subject"]: item["user_id"] for item in found}

@@ -26,7 +26,7 @@ from sqlite_utils import Database
 from core.errors import NotFound
 from core.model import Execution
 from core.wire import STREAMS, LogBatch
-from web.store.db import Row, execute, needs_transaction, row, rows
+from web.store.db import Row, execute, fetch_row, fetch_rows, needs_transaction
 from web.store.log_files import SEGMENT_BYTES, LogLine, Part, Segment
 
 __all__ = ["SEGMENT_BYTES", "LogLength", "LogLine"]
@@ -35,7 +35,7 @@ MESSAGE_BYTES = 16 * 1024  # a longer line is shown as several messages
 UTF8_BYTES = 4  # maximum of one character
 PARTIAL_CHARACTERS = 4096
 COLUMNS = "log_bytes, log_lines, log_segments, log_last_us, acknowledged, log_partial, log_tails"
-CHUNKS = 8  # in the newest part of a stream
+CHUNKS = 8  # chunks in the newest part of a stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,10 @@ class LogLength:
     limit: int = 0
 
 
-def files(logs_dir: Path, execution: Execution) -> list[Path]:
+EMPTY = LogLength(0, 0, 0, 0, dict.fromkeys(STREAMS, 0), {}, {})  # length of the log of a new execution
+
+
+def list_files(logs_dir: Path, execution: Execution) -> list[Path]:
     """List all existing files of a log, including those that a killed process left."""
     path = _path(logs_dir, execution)
     return sorted(path.parent.glob(f"{path.name}.*"))
@@ -87,17 +90,17 @@ def _path(logs_dir: Path, execution: Execution, rest: str = "") -> Path:
     return logs_dir / execution.uuid[:2] / f"{execution.uuid}{rest}"
 
 
-def length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
-    found = row(db, f"SELECT {COLUMNS} FROM execution WHERE id = ?", (execution.id,))
+def get_length(db: Database, execution: Execution, limit: int = 0) -> LogLength:
+    found = fetch_row(db, f"SELECT {COLUMNS} FROM execution WHERE id = ?", (execution.id,))
     if found is None:
         raise NotFound(f"there is no execution {execution.uuid}")
     return _length(found, limit)
 
 
-def lengths(db: Database, execution_ids: Sequence[int]) -> dict[int, LogLength]:
+def map_lengths(db: Database, execution_ids: Sequence[int]) -> dict[int, LogLength]:
     """Return lengths by execution id."""
     marks = ", ".join("?" * len(execution_ids))
-    found = rows(db, f"SELECT id, {COLUMNS} FROM execution WHERE id IN ({marks})", list(execution_ids))
+    found = fetch_rows(db, f"SELECT id, {COLUMNS} FROM execution WHERE id IN ({marks})", list(execution_ids))
     return {item["id"]: _length(item, 0) for item in found}
 
 
@@ -138,7 +141,7 @@ def append(
     head = _head(at, batch.stream, text)
     position = lines if head == len(text) else text.count(b"\n", 0, head)
     if head:
-        segment = _section(whole, 0, position)
+        segment = whole if position == lines else _section(whole, 0, position)
         Part(_path(logs_dir, execution), at.bytes, at.segments).append(text[:head], segment)
         after = replace(after, bytes=at.bytes + head, segments=at.segments + 1)
     if head < len(text):
@@ -147,9 +150,9 @@ def append(
     return whole if lines else None
 
 
-def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: str) -> None:
-    """Append status lines from the server to an execution's log."""
-    at = length(db, execution)
+def log_status(db: Database, logs_dir: Path, execution: Execution, *messages: str, at: LogLength | None = None) -> None:
+    """Append status lines from the server to an execution's log; `at` is its length if the caller knows it."""
+    at = at or get_length(db, execution)
     have, now_us = at.acknowledged["status"], time.time_ns() // 1000
     batch = LogBatch(attempt=execution.attempt, stream="status", start=have, end=have, first_us=now_us, last_us=now_us)
     text = "".join(message.replace("\n", " ") + "\n" for message in messages)
@@ -230,7 +233,7 @@ def _record(db: Database, execution: Execution, at: LogLength) -> None:
 @needs_transaction
 def set_partial(db: Database, execution: Execution, stream: str, start: int, text: str) -> None:
     """Set the unfinished line of a stream, unless more of the stream is stored by now."""
-    at = length(db, execution)
+    at = get_length(db, execution)
     if at.acknowledged[stream] == start:
         partial = json.dumps(at.partial | {stream: text[:PARTIAL_CHARACTERS]})
         execute(db, "UPDATE execution SET log_partial = ? WHERE id = ?", (partial, execution.id))
@@ -239,8 +242,8 @@ def set_partial(db: Database, execution: Execution, stream: str, start: int, tex
 @needs_transaction
 def keep_partial(db: Database, logs_dir: Path, execution: Execution) -> None:
     """Store the unfinished lines as lines, since the rest of them is lost."""
-    for stream, text in length(db, execution).partial.items():
-        at = length(db, execution)
+    for stream, text in get_length(db, execution).partial.items():
+        at = get_length(db, execution)
         have = at.acknowledged[stream]
         batch = LogBatch(
             attempt=execution.attempt, stream=stream, start=have, end=have, first_us=at.last_us, last_us=at.last_us
@@ -259,11 +262,11 @@ def _most_messages(text: bytes) -> int:
 
 def sync(logs_dir: Path, execution: Execution, at: LogLength) -> None:
     """Flush the log to the disk; called once, before the final state is recorded."""
-    for part in parts(logs_dir, execution, at, 0, at.lines):
+    for part in iterate_parts(logs_dir, execution, at, 0, at.lines):
         part.sync()
 
 
-def parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
+def iterate_parts(logs_dir: Path, execution: Execution, at: LogLength, first: int, end: int) -> Iterator[Part]:
     """Yield the parts that may contain lines from `first` up to `end`."""
     yield Part(_path(logs_dir, execution), at.bytes, at.segments)
     for stream, tail in at.tails.items():
@@ -282,7 +285,7 @@ def read(
     backup without logs, are reported by a line of the stream `status` in their place.
     """
     position, end = first, min(first + count, at.lines)
-    found = [part.lines(first, end, stream) for part in parts(logs_dir, execution, at, first, end)]
+    found = [part.lines(first, end, stream) for part in iterate_parts(logs_dir, execution, at, first, end)]
     for line in heapq.merge(*found, key=lambda line: line.number) if len(found) > 1 else found[0]:
         if line.number < position:  # a damaged index lists lines twice
             continue
@@ -308,7 +311,7 @@ def _gap(at: LogLength, first: int, end: int, time_us: int) -> LogLine:
     return LogLine(first, max(0, time_us), "status", text.encode(), count)
 
 
-def messages(lines: Iterator[LogLine]) -> Iterator[LogLine]:
+def split_long_lines(lines: Iterator[LogLine]) -> Iterator[LogLine]:
     """Yield lines, cutting those over MESSAGE_BYTES between characters into several with the same number."""
     for line in lines:
         if len(line.message) <= MESSAGE_BYTES:

@@ -1,4 +1,4 @@
-"""Projects that take members from their Git host: the highest role, the next query, and the last problem."""
+"""Projects that take members from their forge: the highest role, the next query, and the last problem."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from core import clock
 from core.rights import Role
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import execute, needs_transaction, row, rows
+from web.store.db import execute, fetch_row, fetch_rows, needs_transaction
+from web.store.outbox import DUE, make_due_times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +25,9 @@ class MemberSource:
     problem: str
 
 
-def of_project(db: Database, project_id: int) -> MemberSource | None:
-    """Return the source of a project; None if it takes no members from its Git host."""
-    found = row(db, "SELECT * FROM member_source WHERE project_id = ?", (project_id,))
+def find_member_source(db: Database, project_id: int) -> MemberSource | None:
+    """Return the source of a project; None if it takes no members from its forge."""
+    found = fetch_row(db, "SELECT * FROM member_source WHERE project_id = ?", (project_id,))
     if found is None:
         return None
     return MemberSource(
@@ -55,14 +56,14 @@ def switch_off(db: Database, project_id: int) -> bool:
     return True
 
 
-def due(db: Database) -> list[int]:
-    """List the projects whose Git host must be asked now, most overdue first."""
-    sql = "SELECT project_id FROM member_source WHERE due_at <= ? ORDER BY due_at"
-    return [found["project_id"] for found in rows(db, sql, (clock.now(),))]
+def list_due_projects(db: Database) -> list[int]:
+    """List the projects whose forge must be asked now, most overdue first."""
+    sql = f"SELECT project_id FROM member_source WHERE {DUE} ORDER BY due_at"
+    return [found["project_id"] for found in fetch_rows(db, sql, make_due_times())]
 
 
 def make_due(db: Database) -> None:
-    """Make all sources due once their rest is over, because an account at a Git host was linked, used or removed."""
+    """Make all sources due once their rest is over, because an account at a forge was linked, used or removed."""
     execute(db, "UPDATE member_source SET due_at = min(due_at, max(?, rest_until))", (clock.now(),))
 
 
@@ -74,4 +75,4 @@ def settle(db: Database, project_id: int, problem: str, wait_s: float, rest_s: f
         " WHERE project_id = ?"
     )
     answered_at = None if problem else clock.now()
-    execute(db, sql, (problem, clock.after(wait_s), clock.after(rest_s), answered_at, project_id))
+    execute(db, sql, (problem, clock.add_to_now(wait_s), clock.add_to_now(rest_s), answered_at, project_id))

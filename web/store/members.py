@@ -11,7 +11,7 @@ from core import clock
 from core.rights import Role
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import execute, joined, row, rows
+from web.store.db import execute, fetch_row, fetch_rows, joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,35 +28,35 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True)
 class Membership:
-    """A project and the role that somebody has in it."""
+    """A project and the role of a user in it."""
 
     project_id: int
     role: Role | None
 
 
-def role(db: Database, user_id: int, project_id: int) -> Role | None:
+def find_role(db: Database, user_id: int, project_id: int) -> Role | None:
     """Return a user's role in a project."""
-    found = row(db, "SELECT role FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
+    found = fetch_row(db, "SELECT role FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
     return Role(found["role"]) if found else None
 
 
-def source(db: Database, user_id: int, project_id: int) -> str:
+def get_source(db: Database, user_id: int, project_id: int) -> str:
     """Return where the role of a member comes from, "" if it was given here or the user is not a member."""
-    found = row(db, "SELECT source FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
+    found = fetch_row(db, "SELECT source FROM member WHERE user_id = ? AND project_id = ?", (user_id, project_id))
     return str(found["source"]) if found else ""
 
 
-def membership(db: Database, user_id: int, project_name: str) -> Membership | None:
+def find_membership(db: Database, user_id: int, project_name: str) -> Membership | None:
     """Return the project of this name with the user's role there; None if it does not exist. One query."""
     sql = (
         "SELECT project.id, member.role FROM project"
         " LEFT JOIN member ON member.project_id = project.id AND member.user_id = ? WHERE project.name = ?"
     )
-    found = row(db, sql, (user_id, project_name))
+    found = fetch_row(db, sql, (user_id, project_name))
     return Membership(project_id=found["id"], role=Role(found["role"]) if found["role"] else None) if found else None
 
 
-def of_project(db: Database, project_id: int) -> list[Member]:
+def list_members(db: Database, project_id: int) -> list[Member]:
     """List the members of a project by name."""
     sql = (
         "SELECT member.*, user.username, user.disabled_at FROM member JOIN user ON user.id = member.user_id"
@@ -64,18 +64,18 @@ def of_project(db: Database, project_id: int) -> list[Member]:
     )
     return [
         Member(**{name: item[name] for name in Member.__dataclass_fields__} | {"role": Role(item["role"])})
-        for item in rows(db, sql, (project_id,))
+        for item in fetch_rows(db, sql, (project_id,))
     ]
 
 
-def project_ids(db: Database, user_id: int) -> frozenset[int]:
+def list_project_ids(db: Database, user_id: int) -> frozenset[int]:
     """Return the projects in which a user has a role."""
     return frozenset(
-        item["project_id"] for item in rows(db, "SELECT project_id FROM member WHERE user_id = ?", (user_id,))
+        item["project_id"] for item in fetch_rows(db, "SELECT project_id FROM member WHERE user_id = ?", (user_id,))
     )
 
 
-def projects_of_users(db: Database, user_ids: Sequence[int]) -> dict[int, list[tuple[str, Role]]]:
+def list_projects_by_user(db: Database, user_ids: Sequence[int]) -> dict[int, list[tuple[str, Role]]]:
     """Return the names of projects and the roles of users there, by user id."""
     marks = ", ".join("?" * len(user_ids))
     sql = (
@@ -83,7 +83,7 @@ def projects_of_users(db: Database, user_ids: Sequence[int]) -> dict[int, list[t
         f" WHERE member.user_id IN ({marks}) ORDER BY project.name"
     )
     result: dict[int, list[tuple[str, Role]]] = {user_id: [] for user_id in user_ids}
-    for found in rows(db, sql, list(user_ids)):
+    for found in fetch_rows(db, sql, list(user_ids)):
         result[found["user_id"]].append((found["name"], Role(found["role"])))
     return result
 
@@ -111,5 +111,5 @@ def remove(db: Database, project_id: int, user_id: int) -> bool:
 
 
 def _username(db: Database, user_id: int) -> str:
-    found = row(db, "SELECT username FROM user WHERE id = ?", (user_id,))
+    found = fetch_row(db, "SELECT username FROM user WHERE id = ?", (user_id,))
     return str(found["username"]) if found else ""

@@ -22,23 +22,23 @@ from typing import Any
 import orjson
 from sqlite_utils import Database
 
-from web.config.metadata import as_number
-from web.store.db import execute, needs_transaction, row, rows
+from web.config.metadata import to_number
+from web.store.db import execute, fetch_row, fetch_rows, needs_transaction
 from web.store.metadata_chunks import (
     EXTREMES,
     FULL,
     STRETCH,
     TEXT_WEIGHT,
-    Chunk,
+    MetadataChunk,
     Point,
     Values,
-    columns,
-    extent,
+    compute_extent,
     merge,
     pack,
     pack_extremes,
     reduce,
     thin,
+    to_columns,
 )
 
 KEYS_PER_EXECUTION = 1000  # further keys are not stored
@@ -61,10 +61,10 @@ EXTENT = (  # a statement of its own, since most values are within: what is set 
 )
 OF_KEY = "FROM latest WHERE execution_id = ? AND key_id = (SELECT id FROM metadata_key WHERE name = ?)"
 OF = "FROM metadata_chunk WHERE execution_id = ? AND key_id = ?"
-COLUMNS = ", ".join(Chunk._fields)
+COLUMNS = ", ".join(MetadataChunk._fields)
 INSERT = (
     f"INSERT INTO metadata_chunk (execution_id, key_id, weight, width, extremes, {COLUMNS})"
-    f" VALUES (?, ?, ?, ?, ?, {', '.join('?' * len(Chunk._fields))})"
+    f" VALUES (?, ?, ?, ?, ?, {', '.join('?' * len(MetadataChunk._fields))})"
 )
 CHUNKS = f"""
     WITH asked AS (
@@ -108,8 +108,8 @@ def add(
         _append(db, (execution_id, key_id), values)
         at, time_us, value = (column[-1] for column in values)
         many = len(values.seqs)
-        execute(db, LATEST, (execution_id, key_id, at, time_us, _encode(value), as_number(value), many, many))
-        if found := extent(values.values):
+        execute(db, LATEST, (execution_id, key_id, at, time_us, _encode(value), to_number(value), many, many))
+        if found := compute_extent(values.values):
             execute(db, EXTENT, (execution_id, key_id, *found))
         added += many
     execute(db, "UPDATE execution SET metadata_seq = ? WHERE id = ?", (seq + len(lines), execution_id))
@@ -151,11 +151,11 @@ def _start(db: Database, of: tuple[int, int], weight: int) -> int | None:
     return small
 
 
-def _select(db: Database, where: str, values: Sequence[int]) -> list[Chunk]:
-    return list(map(Chunk._make, db.conn.execute(f"SELECT {COLUMNS} {where}", values).fetchall()))
+def _select(db: Database, where: str, values: Sequence[int]) -> list[MetadataChunk]:
+    return list(map(MetadataChunk._make, db.conn.execute(f"SELECT {COLUMNS} {where}", values).fetchall()))
 
 
-def _insert(db: Database, of: tuple[int, int], chunks: Sequence[Chunk], width: int = 1) -> None:
+def _insert(db: Database, of: tuple[int, int], chunks: Sequence[MetadataChunk], width: int = 1) -> None:
     db.conn.executemany(INSERT, [(*of, chunk.weight, width, pack_extremes(chunk), *chunk) for chunk in chunks])
 
 
@@ -165,12 +165,12 @@ def _thin(db: Database, execution_id: int, most: int, budget: int) -> None:
     The first and the last value stay, and the smallest and the largest of each cell of a grid. A doubled cell covers
     two previous cells, so the density stays even however often a key is thinned.
     """
-    found = row(db, "SELECT COUNT(*) AS n FROM latest WHERE execution_id = ?", (execution_id,))
+    found = fetch_row(db, "SELECT COUNT(*) AS n FROM latest WHERE execution_id = ?", (execution_id,))
     share = most // max(1, found["n"] if found else 0)
     sql = "SELECT key_id, thinning FROM latest WHERE execution_id = ? AND (kept > ? OR thinning > 0) ORDER BY kept DESC"
-    for item in rows(db, sql, (execution_id, share)):
+    for item in fetch_rows(db, sql, (execution_id, share)):
         of = (execution_id, item["key_id"])
-        ends = row(db, f"SELECT MIN(seq) AS first, MAX(last) AS last {OF}", of) or {}
+        ends = fetch_row(db, f"SELECT MIN(seq) AS first, MAX(last) AS last {OF}", of) or {}
         if budget <= 0 or ends["first"] is None:
             continue
         cells = max(1, share // 4 - 2)  # at most half of the share is left
@@ -189,7 +189,7 @@ def _thin_some(db: Database, of: tuple[int, int], width: int, ends: Collection[i
     if points:
         kept = thin(points, width, ends)
         execute(db, f"DELETE {OF} AND seq BETWEEN ? AND ?", (*of, points[0].seq, points[-1].seq))
-        _insert(db, of, pack(columns(kept)), width)
+        _insert(db, of, pack(to_columns(kept)), width)
         sql = "UPDATE latest SET kept = kept - ? WHERE execution_id = ? AND key_id = ?"
         execute(db, sql, (len(points) - len(kept), *of))
     return len(points)
@@ -206,17 +206,17 @@ def move_some_rows(db: Database) -> bool:
             weight += 1 + (len(item[-1]) // TEXT_WEIGHT if isinstance(item[-1], str) else 0)
     for of, group in groupby(reversed(found), itemgetter(0, 1)):
         points = [Point(seq, time_us, _decode(value)) for _, _, seq, time_us, value in group]
-        _insert(db, of, pack(columns(points)))
+        _insert(db, of, pack(to_columns(points)))
         execute(db, "DELETE FROM metadata WHERE execution_id = ? AND key_id = ? AND seq >= ?", (*of, points[0].seq))
     return bool(found)
 
 
-def latest(db: Database, execution_id: int) -> dict[str, Any]:
+def get_latest(db: Database, execution_id: int) -> dict[str, Any]:
     """Return the latest value of each key, in the order in which keys were first stored by any execution."""
-    return latest_of(db, [execution_id]).get(execution_id, {})
+    return map_latest_by_execution(db, [execution_id]).get(execution_id, {})
 
 
-def latest_of(
+def map_latest_by_execution(
     db: Database, execution_ids: Sequence[int], names: Sequence[str] | None = None
 ) -> dict[int, dict[str, Any]]:
     """Return the latest value of each key, or of these keys, by execution id, for several executions."""
@@ -233,7 +233,7 @@ def latest_of(
     return result
 
 
-def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[int, dict[str, Any]]:
+def map_latest_for_task(db: Database, task_id: int, names: Collection[str]) -> dict[int, dict[str, Any]]:
     """Return the latest values of these keys by counter of the execution; only the newest execution of each trial."""
     newest = "SELECT MAX(id) AS id, counter FROM execution WHERE task_id = ? GROUP BY trial"
     sql = (
@@ -242,31 +242,31 @@ def latest_of_task(db: Database, task_id: int, names: Collection[str]) -> dict[i
         f" WHERE metadata_key.name IN ({', '.join('?' * len(names))}) ORDER BY newest.id"
     )
     result: dict[int, dict[str, Any]] = {}
-    for found in rows(db, sql, [task_id, *names]):
+    for found in fetch_rows(db, sql, [task_id, *names]):
         result.setdefault(found["counter"], {})[found["name"]] = _decode(found["value"])
     return result
 
 
-def series(db: Database, execution_id: int, key: str) -> list[Point]:
+def list_points(db: Database, execution_id: int, key: str) -> list[Point]:
     """Return all values of a key in order."""
-    return list(points(db, execution_id, key))
+    return list(iterate_points(db, execution_id, key))
 
 
-def points(db: Database, execution_id: int, key: str) -> Iterator[Point]:
+def iterate_points(db: Database, execution_id: int, key: str) -> Iterator[Point]:
     """Yield all values of a key in order, unpacked as they are needed."""
     return (point for chunk in _chunks(db, execution_id, name=key).get(key, []) for point in chunk.points())
 
 
-def lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:
+def list_lines(db: Database, execution_id: int, first: int, many: int) -> list[tuple[int, dict[str, Any]]]:
     """Return metadata lines as printed, (time in microseconds, values), from number `first` on."""
     result: dict[int, tuple[int, dict[str, Any]]] = {}
-    for name, points in since(db, execution_id, first, many).items():
+    for name, points in list_points_by_key(db, execution_id, first, many).items():
         for seq, time_us, value in points:
             result.setdefault(seq, (time_us, {}))[1][name] = value
     return [result[seq] for seq in sorted(result)]
 
 
-def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
+def list_points_by_key(db: Database, execution_id: int, first: int, many: int) -> dict[str, list[Point]]:
     """Return the values on at most `many` metadata lines from number `first` on, by key."""
     end, result = first + many, {}
     for name, chunks in _chunks(db, execution_id, first, end).items():
@@ -277,29 +277,29 @@ def since(db: Database, execution_id: int, first: int, many: int) -> dict[str, l
 
 def _chunks(
     db: Database, execution_id: int, first: int = 0, end: int = LINES, name: str | None = None, sql: str = CHUNKS
-) -> dict[str, list[Chunk]]:
+) -> dict[str, list[MetadataChunk]]:
     """Return the chunks with values on lines from `first` up to `end`, by key, in the order of key ids."""
     values = {"execution": execution_id, "first": first, "end": end, "name": name}
-    result: dict[str, list[Chunk]] = {}
+    result: dict[str, list[MetadataChunk]] = {}
     for (_, key), group in groupby(sorted(db.conn.execute(sql, values), key=itemgetter(0, 2)), itemgetter(0, 1)):
         items = [item[2:] for item in group]
         old = [Point(seq, time_us, _decode(value)) for seq, time_us, value, seqs, *_ in items if seqs is None]
-        result[key] = [*pack(columns(old)), *(Chunk._make(item) for item in items if item[3] is not None)]
+        result[key] = [*pack(to_columns(old)), *(MetadataChunk._make(item) for item in items if item[3] is not None)]
     return result
 
 
-def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], Counts]:
+def list_extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[list[Point], Counts]:
     """Return at most `points` numbers of a key in order, and the counts of its values.
 
     If there are more, return the smallest and the largest of each stretch, so that no spike is lost, and the last.
     """
     has_rows = "EXISTS (SELECT 1 FROM metadata WHERE execution_id = latest.execution_id AND key_id = latest.key_id)"
-    found = row(db, f"SELECT *, {has_rows} AS has_rows {OF_KEY}", (execution_id, key))
+    found = fetch_row(db, f"SELECT *, {has_rows} AS has_rows {OF_KEY}", (execution_id, key))
     if found is None:
         return [], Counts(0, 0)
     counts, of = Counts(found["points"], found["kept"]), (execution_id, found["key_id"])
     if counts.kept <= points:
-        numbers = [point for point in series(db, execution_id, key) if type(point.value) in NUMBER_TYPES]
+        numbers = [point for point in list_points(db, execution_id, key) if type(point.value) in NUMBER_TYPES]
         return numbers, counts if counts.kept < counts.points else Counts(len(numbers), len(numbers))
     groups = points // 2 - 1
     if found["has_rows"] or counts.kept < groups * STRETCH // 2:
@@ -315,9 +315,9 @@ def extremes(db: Database, execution_id: int, key: str, points: int) -> tuple[li
     return numbers, counts
 
 
-def extremes_between(db: Database, execution_id: int, key: str, points: int, lines: range) -> list[Point]:
-    """Return at most `points` numbers of a key on these lines, in order: the smallest and the largest of each stretch."""
-    key_id = row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,)) or {"id": 0}
+def list_extremes_between(db: Database, execution_id: int, key: str, points: int, lines: range) -> list[Point]:
+    """Return at most `points` numbers of a key on these lines: in order, the smallest and largest of each stretch."""
+    key_id = fetch_row(db, "SELECT id FROM metadata_key WHERE name = ?", (key,)) or {"id": 0}
     of_range, values = f"{OF} AND seq < ? AND last >= ?", (execution_id, key_id["id"], lines.stop, lines.start)
     ((weight,),) = db.conn.execute(f"SELECT COALESCE(SUM(weight), 0) {of_range}", values)
     groups = points // 2
@@ -326,19 +326,19 @@ def extremes_between(db: Database, execution_id: int, key: str, points: int, lin
         stretches = [one for one in EXTREMES.iter_unpack(packed) if one[0] in lines and one[4] in lines]
         return reduce(stretches, groups)
     chunks = _chunks(db, execution_id, lines.start, lines.stop, key).get(key, [])
-    parts: list[Chunk] = []
+    parts: list[MetadataChunk] = []
     for chunk in chunks:
         inside = chunk.seq in lines and chunk.last in lines
-        parts += [chunk] if inside else pack(columns(list(chunk.points(lines.start, lines.stop))))
+        parts += [chunk] if inside else pack(to_columns(list(chunk.points(lines.start, lines.stop))))
     size = sum(part.size for part in parts)
     if size <= points:
         return [point for part in parts for point in part.points() if type(point.value) in NUMBER_TYPES]
     return reduce([one for part in parts for one in part.extremes(max(1, size // groups // 2))], groups)
 
 
-def values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) -> dict[int, Any]:
+def get_values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) -> dict[int, Any]:
     """Return the values of a key on the metadata lines `seqs`; for a thinned key, the last one at or before each."""
-    found = row(db, f"SELECT points > kept AS thinned {OF_KEY}", (execution_id, key))
+    found = fetch_row(db, f"SELECT points > kept AS thinned {OF_KEY}", (execution_id, key))
     if found is None or not seqs:
         return {}
     thinned = bool(found["thinned"])
@@ -354,13 +354,16 @@ def values_at(db: Database, execution_id: int, key: str, seqs: Collection[int]) 
 
 def count(db: Database, execution_id: int) -> int:
     """Return how many metadata lines an execution has printed."""
-    found = row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
+    found = fetch_row(db, "SELECT metadata_seq FROM execution WHERE id = ?", (execution_id,))
     return int(found["metadata_seq"]) if found else 0
 
 
-def thinned(db: Database, execution_id: int) -> bool:
+def is_thinned(db: Database, execution_id: int) -> bool:
     """Return whether some values of an execution were dropped because there were too many."""
-    return row(db, "SELECT 1 FROM latest WHERE execution_id = ? AND points > kept LIMIT 1", (execution_id,)) is not None
+    return (
+        fetch_row(db, "SELECT 1 FROM latest WHERE execution_id = ? AND points > kept LIMIT 1", (execution_id,))
+        is not None
+    )
 
 
 def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[str, int]:
@@ -369,11 +372,11 @@ def _key_ids(db: Database, execution_id: int, names: Collection[str]) -> dict[st
         "SELECT metadata_key.name, metadata_key.id FROM latest JOIN metadata_key ON metadata_key.id = latest.key_id"
         " WHERE latest.execution_id = ?"
     )
-    ids = {found["name"]: int(found["id"]) for found in rows(db, sql, (execution_id,))}
+    ids = {found["name"]: int(found["id"]) for found in fetch_rows(db, sql, (execution_id,))}
     for name in names:
         if name not in ids and len(ids) < KEYS_PER_EXECUTION:
             execute(db, "INSERT INTO metadata_key (name) VALUES (?) ON CONFLICT (name) DO NOTHING", (name,))
-            found = row(db, "SELECT id FROM metadata_key WHERE name = ?", (name,))
+            found = fetch_row(db, "SELECT id FROM metadata_key WHERE name = ?", (name,))
             ids[name] = int(found["id"]) if found else 0
     return {name: ids[name] for name in names if name in ids}
 

@@ -48,7 +48,7 @@ class Values(NamedTuple):
     values: Sequence[Any]
 
 
-class Chunk(NamedTuple):
+class MetadataChunk(NamedTuple):
     """Values on lines `seq` to `last`.
 
     `kinds` has a byte for each value, or one for all. `numbers` has one for each value, or none if all are JSON.
@@ -87,11 +87,12 @@ class Chunk(NamedTuple):
 
     def extremes(self, stretch: int = STRETCH) -> Iterator[Extremes]:
         """Yield the smallest and the largest number of each stretch of `stretch` numbers."""
+        if self.kinds == b"j":
+            return
         where: Sequence[int] = range(self.size)
         values = self._values(0, self.size)
         if JSON in self.kinds:
-            kinds = self.kinds * (self.size if len(self.kinds) == 1 else 1)
-            where = [index for index in where if kinds[index] != JSON]
+            where = [index for index in where if self.kinds[index] != JSON]
             values = [values[index] for index in where]
         seqs, times = self.line_offsets(), _offsets(self.times, self.size)
         for start in range(0, len(values), stretch):
@@ -121,18 +122,21 @@ class Chunk(NamedTuple):
         ]
 
 
-def extent(values: Sequence[Any]) -> tuple[float, float] | None:
+def compute_extent(values: Sequence[Any]) -> tuple[float, float] | None:
     """Return the lowest and the highest number among the values, None if there is none."""
-    if set(map(type, values)) != {float} or math.isnan(sum(values)):
-        values = [value for value in values if _kind(value) != JSON]
-    return (min(values), max(values)) if values else None
+    kinds = _kinds(values)
+    if kinds == b"j":
+        return None
+    if JSON in kinds:
+        values = [value for kind, value in zip(kinds, values, strict=True) if kind != JSON]
+    return min(values), max(values)
 
 
-def columns(points: Sequence[Point]) -> Values:
+def to_columns(points: Sequence[Point]) -> Values:
     return Values(*zip(*points, strict=True)) if points else Values((), (), ())
 
 
-def pack(values: Values) -> list[Chunk]:
+def pack(values: Values) -> list[MetadataChunk]:
     """Pack values into chunks of at most FULL."""
     weight = size = len(values.seqs)
     if 0 < size <= FULL:
@@ -146,7 +150,7 @@ def pack(values: Values) -> list[Chunk]:
     return [chunk for start in starts for chunk in pack(Values(*(column[start : start + part] for column in values)))]
 
 
-def merge(chunks: Sequence[Chunk]) -> Chunk:
+def merge(chunks: Sequence[MetadataChunk]) -> MetadataChunk:
     """Join chunks that follow each other."""
     seqs = [chunk.seq + offset for chunk in chunks for offset in chunk.line_offsets()]
     times = [chunk.time_us + offset for chunk in chunks for offset in _offsets(chunk.times, chunk.size)]
@@ -159,7 +163,7 @@ def merge(chunks: Sequence[Chunk]) -> Chunk:
     return _chunk(seqs, times, (kinds, numbers, b"[%b]" % texts if texts else b""))
 
 
-def pack_extremes(chunk: Chunk) -> bytes:
+def pack_extremes(chunk: MetadataChunk) -> bytes:
     return b"".join(EXTREMES.pack(*extremes) for extremes in chunk.extremes())
 
 
@@ -186,11 +190,11 @@ def thin(points: Sequence[Point], width: int, ends: Collection[int]) -> list[Poi
     return [kept[seq] for seq in sorted(kept)]
 
 
-def _chunk(seqs: Sequence[int], times: Sequence[int], packed: tuple[bytes, bytes, bytes]) -> Chunk:
+def _chunk(seqs: Sequence[int], times: Sequence[int], packed: tuple[bytes, bytes, bytes]) -> MetadataChunk:
     first, last, size = seqs[0], seqs[-1], len(seqs)
     time_us, packed_times = _pack_times(tuple(times))
     kinds, numbers, texts = packed
-    return Chunk(
+    return MetadataChunk(
         seq=first,
         last=last,
         size=size,
@@ -205,19 +209,25 @@ def _chunk(seqs: Sequence[int], times: Sequence[int], packed: tuple[bytes, bytes
 
 def _split(values: Sequence[Any]) -> tuple[bytes, bytes, bytes]:
     """Return the kinds of values, their numbers and their JSON."""
+    kinds = _kinds(values)
+    if kinds == b"j":
+        return kinds, b"", orjson.dumps(values)
+    if JSON not in kinds:
+        return kinds, array("d", values).tobytes(), b""
+    texts = [value for kind, value in zip(kinds, values, strict=True) if kind == JSON]
+    numbers = (0.0 if kind == JSON else value for kind, value in zip(kinds, values, strict=True))
+    return kinds, array("d", numbers).tobytes(), orjson.dumps(texts)
+
+
+def _kinds(values: Sequence[Any]) -> bytes:
+    """Return the kind of all values, or that of each."""
     types = set(map(type, values))
     if types == {float} and not math.isnan(sum(values)):
-        return b"f", array("d", values).tobytes(), b""
+        return b"f"
     if types == {int} and min(values) >= -EXACT and max(values) <= EXACT:
-        return b"i", array("d", values).tobytes(), b""
-    if types.isdisjoint({float, int}):
-        return b"j", b"", orjson.dumps(values)
-    kinds = bytes(map(_kind, values))
-    texts = [value for kind, value in zip(kinds, values, strict=True) if kind == JSON]
-    if len(texts) == len(values):
-        return b"j", b"", orjson.dumps(texts)
-    numbers = (0.0 if kind == JSON else value for kind, value in zip(kinds, values, strict=True))
-    return kinds, array("d", numbers).tobytes(), orjson.dumps(texts) if texts else b""
+        return b"i"
+    kinds = b"" if types.isdisjoint({float, int}) else bytes(map(_kind, values))
+    return kinds if kinds.count(JSON) < len(kinds) else b"j"
 
 
 def _kind(value: Any) -> int:

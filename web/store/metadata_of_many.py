@@ -9,13 +9,13 @@ from operator import itemgetter
 from sqlite_utils import Database
 
 from web.store.metadata import COLUMNS
-from web.store.metadata_chunks import EXTREMES, Chunk, Extremes, Point, reduce
+from web.store.metadata_chunks import EXTREMES, Extremes, MetadataChunk, Point, reduce
 
 READ_WHOLE = 2000  # values of a series; of longer ones only the stored extremes of each stretch are read
 OF_KEY = "key_id = (SELECT id FROM metadata_key WHERE name = ?) AND execution_id IN ({})"
 
 
-def series_of(db: Database, execution_ids: Collection[int], key: str, groups: int) -> dict[int, list[Point]]:
+def map_series(db: Database, execution_ids: Collection[int], key: str, groups: int) -> dict[int, list[Point]]:
     """Return by execution id at most two numbers for each of `groups` parts of a series, its peaks among them."""
     marks = ", ".join("?" * len(execution_ids))
     found = db.conn.execute(
@@ -28,14 +28,14 @@ def series_of(db: Database, execution_ids: Collection[int], key: str, groups: in
     rows = db.conn.execute(sql.format(", ".join("?" * len(short))), (key, *short))
     for execution_id, group in groupby(rows, itemgetter(0)):
         length = max(1, kept[execution_id] // groups)
-        stretches[execution_id] = [one for item in group for one in Chunk._make(item[1:]).extremes(length)]
+        stretches[execution_id] = [one for item in group for one in MetadataChunk._make(item[1:]).extremes(length)]
     long = kept.keys() - set(short)
     for (execution_id, _), packed in (_extremes(db, long, [key]) if long else {}).items():
         stretches[execution_id] = list(EXTREMES.iter_unpack(packed))
     return {execution_id: reduce(of, groups) for execution_id, of in stretches.items()}
 
 
-def extents_of(
+def map_extents(
     db: Database, execution_ids: Collection[int], keys: Sequence[str]
 ) -> dict[tuple[int, str], tuple[float, float]]:
     """Return the lowest and the highest number by execution id and key, for those that have numbers."""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import Row, execute, row, rows
+from web.store.db import Row, execute, fetch_row, fetch_rows
 
 
 class OutboxKind(StrEnum):
@@ -17,6 +17,10 @@ class OutboxKind(StrEnum):
     STATUS = "status"  # a commit, by its sha
     COMMENT = "comment"  # a pull request, by its number
 
+
+# A forge may ask for a pause of a day; a time further away was stored while the clock was wrong, and counts as passed.
+FAR_S = 2 * 86400.0
+DUE = "due_at IS NOT NULL AND due_at NOT BETWEEN :now AND :far"
 
 # Delay after a line is first enqueued; changes in between are posted together.
 GAP_S = {OutboxKind.STATUS: 1.0, OutboxKind.COMMENT: 10.0}
@@ -58,26 +62,31 @@ def enqueue(db: Database, repository_id: int, kind: OutboxKind, subject: str, *,
     The line is due GAP_S after it was first enqueued. A line that waits after a failure continues to wait.
     """
     now = clock.now()
-    due_at = now if at_once else clock.after(GAP_S[kind])
+    due_at = now if at_once else clock.add_to_now(GAP_S[kind])
     execute(db, ENQUEUE, (kind, subject, due_at, now, now, repository_id))
 
 
-def repositories_due(db: Database) -> list[int]:
+def list_due_repositories(db: Database) -> list[int]:
     """List repositories with a due line whose forge may be called now, the longest waiting first."""
-    now = clock.now()
     sql = (
-        "SELECT repository_id FROM outbox JOIN repository ON repository.id = repository_id WHERE due_at <= ?"
-        " AND api_token IS NOT NULL AND api_problem = '' AND (api_retry_at IS NULL OR api_retry_at <= ?)"
+        f"SELECT repository_id FROM outbox JOIN repository ON repository.id = repository_id WHERE {DUE}"
+        " AND api_token IS NOT NULL AND api_problem = ''"
+        " AND (api_retry_at IS NULL OR api_retry_at NOT BETWEEN :now AND :far)"
         " GROUP BY repository_id ORDER BY MIN(due_at)"
     )
-    return [int(found["repository_id"]) for found in rows(db, sql, (now, now))]
+    return [int(found["repository_id"]) for found in fetch_rows(db, sql, make_due_times())]
 
 
-def next_due(db: Database, repository_id: int) -> OutboxLine | None:
+def find_next_due(db: Database, repository_id: int) -> OutboxLine | None:
     """Return the line of a repository that has been due for longest."""
-    sql = "SELECT * FROM outbox WHERE repository_id = ? AND due_at <= ? ORDER BY due_at, id LIMIT 1"
-    found = row(db, sql, (repository_id, clock.now()))
+    sql = f"SELECT * FROM outbox WHERE repository_id = :repository_id AND {DUE} ORDER BY due_at, id LIMIT 1"
+    found = fetch_row(db, sql, {"repository_id": repository_id, **make_due_times()})
     return _line(found) if found else None
+
+
+def make_due_times() -> dict[str, str]:
+    """Return the values of the condition DUE."""
+    return {"now": clock.now(), "far": clock.add_to_now(FAR_S)}
 
 
 def mark_posted(db: Database, line: OutboxLine, *, problem: str = "", pipeline: str = "") -> None:
@@ -87,13 +96,13 @@ def mark_posted(db: Database, line: OutboxLine, *, problem: str = "", pipeline: 
     """
     again = "CASE WHEN version = ? THEN NULL ELSE ? END"
     sql = f"UPDATE outbox SET due_at = {again}, since = {again}, attempts = 0, problem = ?, pipeline = ? WHERE id = ?"
-    due = (line.version, clock.after(GAP_S[line.kind]), line.version, clock.now())
+    due = (line.version, clock.add_to_now(GAP_S[line.kind]), line.version, clock.now())
     execute(db, sql, (*due, problem, pipeline, line.id))
 
 
 def postpone(db: Database, line: OutboxLine, wait_s: float, problem: str, pipeline: str) -> None:
     sql = "UPDATE outbox SET due_at = ?, attempts = attempts + 1, problem = ?, pipeline = ? WHERE id = ?"
-    execute(db, sql, (clock.after(wait_s), problem, pipeline, line.id))
+    execute(db, sql, (clock.add_to_now(wait_s), problem, pipeline, line.id))
 
 
 def give_up(db: Database, line: OutboxLine, problem: str) -> None:
@@ -116,21 +125,23 @@ def drop_due(db: Database, repository_id: int | None = None) -> None:
     execute(db, sql + where, values)
 
 
-def failing_lines(db: Database, repository_id: int) -> list[OutboxLine]:
+def list_failing(db: Database, repository_id: int) -> list[OutboxLine]:
     """List up to 100 lines with a problem, newest first."""
     sql = "SELECT * FROM outbox WHERE repository_id = ? AND problem <> '' ORDER BY changed_at DESC LIMIT 100"
-    return [_line(found) for found in rows(db, sql, (repository_id,))]
+    return [_line(found) for found in fetch_rows(db, sql, (repository_id,))]
 
 
-def waiting(db: Database, repository_id: int) -> int:
+def count_waiting(db: Database, repository_id: int) -> int:
     """Return how many lines of a repository are due, now or later."""
-    found = row(db, "SELECT COUNT(*) AS n FROM outbox WHERE repository_id = ? AND due_at IS NOT NULL", (repository_id,))
+    found = fetch_row(
+        db, "SELECT COUNT(*) AS n FROM outbox WHERE repository_id = ? AND due_at IS NOT NULL", (repository_id,)
+    )
     return int(found["n"]) if found else 0
 
 
-def position(db: Database, name: str) -> int | None:
+def find_position(db: Database, name: str) -> int | None:
     """Return the read position of the named reader, None if it has never read."""
-    found = row(db, "SELECT position FROM cursor WHERE name = ?", (name,))
+    found = fetch_row(db, "SELECT position FROM cursor WHERE name = ?", (name,))
     return int(found["position"]) if found else None
 
 

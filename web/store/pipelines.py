@@ -15,14 +15,15 @@ from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import State
 from web.store import executions, tasks
-from web.store.db import Row, insert, row, rows
+from web.store.db import Row, fetch_row, fetch_rows, insert
 from web.store.group_table import GroupTable
 
 MOST_COMPARED = 100
 
 _table = GroupTable(Pipeline, "pipeline", "=")
-get, by_uuid, by_counter, newest = _table.get, _table.by_uuid, _table.by_counter, _table.newest
-get_many, of_commits, unfinished, search = _table.get_many, _table.of_commits, _table.unfinished, _table.search
+get, get_many, get_newest = _table.get, _table.get_many, _table.get_newest
+get_by_uuid, get_by_counter = _table.get_by_uuid, _table.get_by_counter
+list_for_commits, list_unfinished, search = _table.list_for_commits, _table.list_unfinished, _table.search
 
 
 def add(
@@ -45,15 +46,15 @@ def add(
     return get(db, pipeline_id)
 
 
-def nodes(db: Database, pipeline_id: int) -> list[PipelineNode]:
+def list_nodes(db: Database, pipeline_id: int) -> list[PipelineNode]:
     """List the nodes of a pipeline in file order."""
-    return nodes_of(db, [pipeline_id])[pipeline_id]
+    return list_nodes_by_pipeline(db, [pipeline_id])[pipeline_id]
 
 
-def nodes_of(db: Database, pipeline_ids: Sequence[int]) -> dict[int, list[PipelineNode]]:
+def list_nodes_by_pipeline(db: Database, pipeline_ids: Sequence[int]) -> dict[int, list[PipelineNode]]:
     """List the nodes by pipeline id, in file order."""
     marks = ", ".join("?" * len(pipeline_ids))
-    found = rows(
+    found = fetch_rows(
         db, f"SELECT * FROM pipeline_node WHERE pipeline_id IN ({marks}) ORDER BY position", list(pipeline_ids)
     )
     result: dict[int, list[PipelineNode]] = {pipeline_id: [] for pipeline_id in pipeline_ids}
@@ -62,48 +63,48 @@ def nodes_of(db: Database, pipeline_ids: Sequence[int]) -> dict[int, list[Pipeli
     return result
 
 
-def node(db: Database, node_id: int) -> PipelineNode:
-    found = row(db, "SELECT * FROM pipeline_node WHERE id = ?", (node_id,))
+def get_node(db: Database, node_id: int) -> PipelineNode:
+    found = fetch_row(db, "SELECT * FROM pipeline_node WHERE id = ?", (node_id,))
     if found is None:
         raise NotFound(f"there is no pipeline node {node_id}")
     return _node(found)
 
 
-def node_by_uuid(db: Database, node_uuid: str) -> PipelineNode:
-    found = row(db, "SELECT * FROM pipeline_node WHERE uuid = ?", (node_uuid,))
+def get_node_by_uuid(db: Database, node_uuid: str) -> PipelineNode:
+    found = fetch_row(db, "SELECT * FROM pipeline_node WHERE uuid = ?", (node_uuid,))
     if found is None:
         raise NotFound(f"there is no pipeline node {node_uuid[:80]}")
     return _node(found)
 
 
-def names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[str, int]]:
+def map_names_by_node(db: Database, node_ids: Collection[int]) -> dict[int, tuple[str, int]]:
     """Return (uuid, counter) of the pipeline by node id."""
     marks = ", ".join("?" * len(node_ids))
     sql = (
         "SELECT pipeline_node.id, pipeline.uuid, pipeline.counter FROM pipeline_node"
         f" JOIN pipeline ON pipeline.id = pipeline_node.pipeline_id WHERE pipeline_node.id IN ({marks})"
     )
-    return {item["id"]: (item["uuid"], item["counter"]) for item in rows(db, sql, list(node_ids))}
+    return {item["id"]: (item["uuid"], item["counter"]) for item in fetch_rows(db, sql, list(node_ids))}
 
 
-def of_nodes(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline, str]]:
+def map_by_node(db: Database, node_ids: Sequence[int]) -> dict[int, tuple[Pipeline, str]]:
     """Return (pipeline, node name) by node id."""
     if not node_ids:
         return {}
     marks = ", ".join("?" * len(node_ids))
-    found = rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
+    found = fetch_rows(db, f"SELECT id, pipeline_id, name FROM pipeline_node WHERE id IN ({marks})", list(node_ids))
     by_id = {pipeline.id: pipeline for pipeline in get_many(db, list({item["pipeline_id"] for item in found}))}
     return {item["id"]: (by_id[item["pipeline_id"]], item["name"]) for item in found}
 
 
-def newest_executions(db: Database, node_ids: Sequence[int]) -> dict[int, Execution]:
+def map_newest_executions(db: Database, node_ids: Sequence[int]) -> dict[int, Execution]:
     """Return the newest execution by node id, for nodes that have one."""
     newest = _newest(db, "execution", "AND task_id IS NULL", node_ids)
     found = {made.id: made for made in executions.get_many(db, list(newest.values()))}
     return {node_id: found[made_id] for node_id, made_id in newest.items()}
 
 
-def newest_tasks(db: Database, node_ids: Sequence[int]) -> dict[int, Task]:
+def map_newest_tasks(db: Database, node_ids: Sequence[int]) -> dict[int, Task]:
     """Return the newest task by node id, for nodes that have one."""
     newest = _newest(db, "task", "", node_ids)
     found = {made.id: made for made in tasks.get_many(db, list(newest.values()))}
@@ -123,7 +124,7 @@ def complete_runs(db: Database, commit_id: int, step: str) -> list[Execution]:
         " (SELECT 1 FROM datum WHERE datum.execution_id = made.id AND datum.purged_at IS NOT NULL)"
         " ORDER BY made.id DESC LIMIT ?"
     )
-    return executions.get_many(db, [found["id"] for found in rows(db, sql, (commit_id, step, MOST_COMPARED))])
+    return executions.get_many(db, [found["id"] for found in fetch_rows(db, sql, (commit_id, step, MOST_COMPARED))])
 
 
 def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -> dict[int, int]:
@@ -133,7 +134,7 @@ def _newest(db: Database, table: str, condition: str, node_ids: Sequence[int]) -
         f" ON made.pipeline_node_id = COALESCE(node.source_id, node.id) {condition}"
         f" WHERE node.id IN ({marks}) GROUP BY node.id"
     )
-    return {found["node_id"]: found["made_id"] for found in rows(db, sql, list(node_ids))}
+    return {found["node_id"]: found["made_id"] for found in fetch_rows(db, sql, list(node_ids))}
 
 
 def _node(found: Row) -> PipelineNode:

@@ -16,7 +16,7 @@ from core.names import check_project
 from core.rights import Role
 from web.store import audit, members
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, joined, row, rows
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, joined
 
 SELECT = "SELECT project.*, user.username AS owner FROM project JOIN user ON user.id = project.owner_id"
 HOSTED = "hosted"  # the forge of repositories hosted on this server
@@ -34,7 +34,7 @@ def add(db: Database, name: str, owner_id: int, description: str = "", limits: L
         values |= {"environment": limits.environments[0]}
     project_id = insert(db, "project", values | {"description": description, "created_at": clock.now()})
     members.set_role(db, project_id, owner_id, Role.OWNER)
-    return by_name(db, name)
+    return get_by_name(db, name)
 
 
 def add_repository(
@@ -43,61 +43,64 @@ def add_repository(
     """Create a repository of a project; `secret` is the encrypted webhook secret."""
     values = {"project_id": project_id, "forge": forge, "url": url, "secret": secret, "full_name": full_name}
     repository_id = insert(db, "repository", values | {"created_at": clock.now()})
-    return repository(db, repository_id)
+    return get_repository(db, repository_id)
 
 
-def listing(db: Database, project_ids: Collection[int] | None = None) -> list[Project]:
+def list_projects(db: Database, project_ids: Collection[int] | None = None) -> list[Project]:
     """List projects by name: all of them, or these."""
-    found = map(_project, rows(db, f"{SELECT} ORDER BY project.name"))
+    found = map(_project, fetch_rows(db, f"{SELECT} ORDER BY project.name"))
     return [project for project in found if project_ids is None or project.id in project_ids]
 
 
-def with_schedules(db: Database) -> list[Project]:
+def list_with_schedules(db: Database) -> list[Project]:
     """List projects whose rules contain the word "schedule"."""
     return [
-        _project(found) for found in rows(db, f"{SELECT} WHERE project.rules LIKE '%schedule%' ORDER BY project.id")
+        _project(found)
+        for found in fetch_rows(db, f"{SELECT} WHERE project.rules LIKE '%schedule%' ORDER BY project.id")
     ]
 
 
 def get(db: Database, project_id: int) -> Project:
-    return _project(row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
+    return _project(fetch_row(db, f"{SELECT} WHERE project.id = ?", (project_id,)), project_id)
 
 
-def by_uuid(db: Database, project_uuid: str) -> Project:
-    return _project(row(db, f"{SELECT} WHERE project.uuid = ?", (project_uuid,)), project_uuid)
+def get_by_uuid(db: Database, project_uuid: str) -> Project:
+    return _project(fetch_row(db, f"{SELECT} WHERE project.uuid = ?", (project_uuid,)), project_uuid)
 
 
-def by_name(db: Database, name: str) -> Project:
-    return _project(row(db, f"{SELECT} WHERE project.name = ?", (name,)), name)
+def get_by_name(db: Database, name: str) -> Project:
+    return _project(fetch_row(db, f"{SELECT} WHERE project.name = ?", (name,)), name)
 
 
-def repository(db: Database, repository_id: int) -> Repository:
-    found = row(db, "SELECT * FROM repository WHERE id = ?", (repository_id,))
+def get_repository(db: Database, repository_id: int) -> Repository:
+    found = fetch_row(db, "SELECT * FROM repository WHERE id = ?", (repository_id,))
     if found is None:
         raise NotFound(f"there is no repository {repository_id}")
     return _repository(found)
 
 
-def repositories(db: Database, *project_ids: int) -> list[Repository]:
+def list_repositories(db: Database, *project_ids: int) -> list[Repository]:
     """List the repositories of projects, oldest first."""
     sql = f"SELECT * FROM repository WHERE project_id IN ({', '.join('?' * len(project_ids))}) ORDER BY id"
-    return [_repository(found) for found in rows(db, sql, project_ids)]
+    return [_repository(found) for found in fetch_rows(db, sql, project_ids)]
 
 
-def all_repositories(db: Database) -> list[Repository]:
-    return [_repository(found) for found in rows(db, "SELECT * FROM repository ORDER BY id")]
+def list_all_repositories(db: Database) -> list[Repository]:
+    return [_repository(found) for found in fetch_rows(db, "SELECT * FROM repository ORDER BY id")]
 
 
 def is_hosted(db: Database, project_id: int) -> bool:
     """Return whether a project has a repository on this server, to which users push."""
-    return any(repository.forge == HOSTED for repository in repositories(db, project_id))
+    return any(repository.forge == HOSTED for repository in list_repositories(db, project_id))
 
 
-def repositories_of_forge(db: Database, forge: str) -> list[Repository]:
-    return [_repository(found) for found in rows(db, "SELECT * FROM repository WHERE forge = ? ORDER BY id", (forge,))]
+def list_repositories_for_forge(db: Database, forge: str) -> list[Repository]:
+    return [
+        _repository(found) for found in fetch_rows(db, "SELECT * FROM repository WHERE forge = ? ORDER BY id", (forge,))
+    ]
 
 
-def webhook_target(db: Database, project_name: str, forge: str) -> tuple[Repository, bytes] | None:
+def find_webhook_target(db: Database, project_name: str, forge: str) -> tuple[Repository, bytes] | None:
     """Return the repository that a project's webhooks from `forge` concern, and its encrypted secret.
 
     Always one query, whether the project exists or not. `plain`, our own hook, also matches repositories hosted here.
@@ -106,13 +109,13 @@ def webhook_target(db: Database, project_name: str, forge: str) -> tuple[Reposit
         "SELECT repository.* FROM repository JOIN project ON project.id = project_id"
         " WHERE project.name = ? AND forge IN (?, ?) ORDER BY repository.id LIMIT 1"
     )
-    found = row(db, sql, (project_name, forge, HOSTED if forge == "plain" else forge))
+    found = fetch_row(db, sql, (project_name, forge, HOSTED if forge == "plain" else forge))
     return (_repository(found), bytes(found["secret"])) if found else None
 
 
-def secret(db: Database, repository_id: int) -> bytes:
+def get_secret(db: Database, repository_id: int) -> bytes:
     """Return the encrypted webhook secret of a repository."""
-    found = row(db, "SELECT secret FROM repository WHERE id = ?", (repository_id,))
+    found = fetch_row(db, "SELECT secret FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["secret"]) if found else b""
 
 
@@ -121,9 +124,9 @@ def set_secret(db: Database, repository_id: int, secret: bytes) -> None:
     execute(db, "UPDATE repository SET secret = ? WHERE id = ?", (secret, repository_id))
 
 
-def ssh_key(db: Database, repository_id: int) -> bytes | None:
+def find_ssh_key(db: Database, repository_id: int) -> bytes | None:
     """Return the encrypted private deploy key of a repository, if it has one."""
-    found = row(db, "SELECT ssh_key FROM repository WHERE id = ?", (repository_id,))
+    found = fetch_row(db, "SELECT ssh_key FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["ssh_key"]) if found and found["ssh_key"] is not None else None
 
 
@@ -133,9 +136,9 @@ def set_ssh_key(db: Database, repository_id: int, deploy_key: str, ssh_key: byte
     execute(db, sql, (deploy_key, ssh_key, repository_id))
 
 
-def git_login(db: Database, repository_id: int) -> bytes | None:
+def find_git_login(db: Database, repository_id: int) -> bytes | None:
     """Return the encrypted user and password that were part of a repository's URL, if any."""
-    found = row(db, "SELECT git_login FROM repository WHERE id = ?", (repository_id,))
+    found = fetch_row(db, "SELECT git_login FROM repository WHERE id = ?", (repository_id,))
     return bytes(found["git_login"]) if found and found["git_login"] is not None else None
 
 
@@ -144,9 +147,9 @@ def set_git_login(db: Database, repository_id: int, login: bytes | None) -> None
     execute(db, "UPDATE repository SET git_login = ? WHERE id = ?", (login, repository_id))
 
 
-def urls_with_login(db: Database) -> list[tuple[int, str]]:
+def list_urls_with_login(db: Database) -> list[tuple[int, str]]:
     """List (id, URL) of repositories whose URL may contain a user and password, which older versions stored there."""
-    found = rows(db, "SELECT id, url FROM repository WHERE url LIKE 'http%://%@%' ORDER BY id")
+    found = fetch_rows(db, "SELECT id, url FROM repository WHERE url LIKE 'http%://%@%' ORDER BY id")
     return [(item["id"], item["url"]) for item in found]
 
 
@@ -175,9 +178,9 @@ def relocate(db: Database, repository_id: int, url: str, forge: str) -> None:
     execute(db, sql, (url, forge, repository_id))
 
 
-def fetched_from_elsewhere(db: Database) -> list[Repository]:
+def list_remote_repositories(db: Database) -> list[Repository]:
     sql = "SELECT * FROM repository WHERE forge != ? AND url IS NOT NULL ORDER BY id"
-    return [_repository(found) for found in rows(db, sql, (HOSTED,))]
+    return [_repository(found) for found in fetch_rows(db, sql, (HOSTED,))]
 
 
 def set_polled(db: Database, repository_id: int) -> None:
@@ -205,7 +208,7 @@ def set_fetch_problem(db: Database, repository_id: int, problem: str, retry_at: 
 def learn_full_name(db: Database, repository_id: int, full_name: str) -> str:
     """Set the full name of a repository if it has none; return its full name."""
     execute(db, "UPDATE repository SET full_name = ? WHERE id = ? AND full_name = ''", (full_name, repository_id))
-    return repository(db, repository_id).full_name
+    return get_repository(db, repository_id).full_name
 
 
 def set_default_branch(db: Database, repository_id: int, branch: str) -> None:
@@ -236,7 +239,9 @@ def set_rules(db: Database, project_id: int, rules: str) -> None:
 def take_counter(db: Database, project_id: int, of: str = "execution") -> int:
     """Return the next counter of an execution, task or pipeline of a project."""
     counter = f"{of}_counter"
-    found = row(db, f"UPDATE project SET {counter} = {counter} + 1 WHERE id = ? RETURNING {counter}", (project_id,))
+    found = fetch_row(
+        db, f"UPDATE project SET {counter} = {counter} + 1 WHERE id = ? RETURNING {counter}", (project_id,)
+    )
     return int(found[counter]) if found else 0
 
 

@@ -9,7 +9,7 @@ from sqlite_utils import Database
 
 from core.errors import NotFound
 from core.model import PullRequestEvent
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, needs_transaction
 
 CHANGE = """
     UPDATE pull_request SET title = ?, author = COALESCE(NULLIF(?, ''), author), url = ?, head_branch = ?, base_branch = ?,
@@ -64,7 +64,7 @@ def set_head(db: Database, pull_request_id: int, sha: str) -> None:
 
 
 def get(db: Database, pull_request_id: int) -> PullRequest:
-    found = row(db, "SELECT * FROM pull_request WHERE id = ?", (pull_request_id,))
+    found = fetch_row(db, "SELECT * FROM pull_request WHERE id = ?", (pull_request_id,))
     if found is None:
         raise NotFound(f"there is no pull request {pull_request_id}")
     return _pull_request(found)
@@ -72,22 +72,22 @@ def get(db: Database, pull_request_id: int) -> PullRequest:
 
 def find(db: Database, repository_id: int, number: int) -> PullRequest | None:
     sql = "SELECT * FROM pull_request WHERE repository_id = ? AND number = ?"
-    found = row(db, sql, (repository_id, number))
+    found = fetch_row(db, sql, (repository_id, number))
     return _pull_request(found) if found else None
 
 
 def get_many(db: Database, ids: Collection[int | None]) -> dict[int | None, PullRequest]:
     marks = ", ".join("?" * len(ids))
-    found = rows(db, f"SELECT * FROM pull_request WHERE id IN ({marks})", list(ids))
+    found = fetch_rows(db, f"SELECT * FROM pull_request WHERE id IN ({marks})", list(ids))
     return {item["id"]: _pull_request(item) for item in found}
 
 
-def of_commit(db: Database, commit_id: int) -> list[PullRequest]:
+def list_pull_requests(db: Database, commit_id: int) -> list[PullRequest]:
     """List the pull requests whose head the commit is or was, newest first."""
     sql = (
         "SELECT * FROM pull_request WHERE id IN (SELECT pull_request_id FROM push WHERE commit_id = ?) ORDER BY id DESC"
     )
-    return [_pull_request(found) for found in rows(db, sql, (commit_id,))]
+    return [_pull_request(found) for found in fetch_rows(db, sql, (commit_id,))]
 
 
 def _add(db: Database, repository_id: int, event: PullRequestEvent, sha: str, at: str) -> int:

@@ -13,8 +13,8 @@ from sqlite_utils import Database
 
 from core import clock
 from core.errors import NotFound
-from core.model import EventKind, PushEvent, is_zero, short_ref
-from web.store.db import Row, execute, insert, needs_transaction, row, rows
+from core.model import EventKind, PushEvent, is_zero, shorten_ref
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, needs_transaction
 
 
 class PushResult(StrEnum):
@@ -25,6 +25,7 @@ class PushResult(StrEnum):
     NOTHING = "nothing"  # nothing to run
     SKIPPED = "skipped"  # on purpose
     WAITING = "waiting"  # for approval
+    FAILED = "failed"  # its commit is missing
     DELETED = "deleted"  # it deletes the configuration that its base has
 
 
@@ -58,7 +59,7 @@ class Push:
     @property
     def name(self) -> str:
         """The short name of the ref."""
-        return short_ref(self.ref)
+        return shorten_ref(self.ref)
 
     @property
     def deleted(self) -> bool:
@@ -124,46 +125,46 @@ def _outcome_columns(outcome: PushOutcome) -> Row:
     }  # fmt: skip
 
 
-def last_push(db: Database, repository_id: int, ref: str) -> LastPush | None:
+def find_last(db: Database, repository_id: int, ref: str) -> LastPush | None:
     """Return the last push that moved a ref; late pushes and re-runs do not count."""
     sql = (
         "SELECT push.*, delivery.source FROM push LEFT JOIN delivery ON delivery.id = push.delivery_id"
         " WHERE push.repository_id = ? AND push.ref = ? AND push.kind = 'push' AND push.again_of IS NULL"
         " AND NOT push.late ORDER BY push.id DESC LIMIT 1"
     )
-    found = row(db, sql, (repository_id, ref))
+    found = fetch_row(db, sql, (repository_id, ref))
     return LastPush(push=_push(found), source=found["source"]) if found else None
 
 
 def has_moved(db: Database, repository_id: int, ref: str, sha: str) -> bool:
     """Return whether a recorded push moved a ref to this commit."""
     sql = "SELECT 1 FROM push WHERE repository_id = ? AND ref = ? AND kind = 'push' AND after = ? AND commit_id IS NOT NULL"
-    return row(db, f"{sql} LIMIT 1", (repository_id, ref, sha)) is not None
+    return fetch_row(db, f"{sql} LIMIT 1", (repository_id, ref, sha)) is not None
 
 
 def find_push(db: Database, repository_id: int, identity: str) -> Push | None:
-    found = row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
+    found = fetch_row(db, "SELECT * FROM push WHERE repository_id = ? AND identity = ?", (repository_id, identity))
     return _push(found) if found else None
 
 
-def last_pushes(db: Database, repository_id: int) -> dict[str, str]:
+def map_commits_by_ref(db: Database, repository_id: int) -> dict[str, str]:
     """Return the commit of each ref after its last push; late pushes and re-runs do not count."""
     last = "SELECT MAX(id) FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL AND NOT late GROUP BY ref"
     sql = f"SELECT ref, after FROM push WHERE id IN ({last})"
-    return {found["ref"]: found["after"] for found in rows(db, sql, (repository_id,))}
+    return {found["ref"]: found["after"] for found in fetch_rows(db, sql, (repository_id,))}
 
 
-def updates_since(db: Database, repository_id: int, since: int) -> set[tuple[str, str, str]]:
+def list_updates_since(db: Database, repository_id: int, since: int) -> set[tuple[str, str, str]]:
     """Return the ref updates (ref, before, after) recorded from the second `since` on, since 1970."""
     sql = "SELECT ref, before, after FROM push WHERE repository_id = ? AND kind = 'push' AND created_at >= ?"
-    at = clock.text(datetime.fromtimestamp(since, UTC))
-    return {(found["ref"], found["before"], found["after"]) for found in rows(db, sql, (repository_id, at))}
+    at = clock.format_moment(datetime.fromtimestamp(since, UTC))
+    return {(found["ref"], found["before"], found["after"]) for found in fetch_rows(db, sql, (repository_id, at))}
 
 
-def newest_ref_update(db: Database, repository_id: int) -> int:
+def get_newest_update_id(db: Database, repository_id: int) -> int:
     """Return the id of the last push that moved a ref; 0 before the first."""
     sql = "SELECT MAX(id) AS id FROM push WHERE repository_id = ? AND kind = 'push' AND again_of IS NULL"
-    found = row(db, sql, (repository_id,))
+    found = fetch_row(db, sql, (repository_id,))
     return int(found["id"] or 0) if found else 0
 
 
@@ -180,40 +181,40 @@ def add_found(db: Database, repository_id: int, there: Mapping[str, str], outcom
 
 
 def get_push(db: Database, push_id: int) -> Push:
-    found = row(db, "SELECT * FROM push WHERE id = ?", (push_id,))
+    found = fetch_row(db, "SELECT * FROM push WHERE id = ?", (push_id,))
     if found is None:
         raise NotFound(f"there is no push {push_id}")
     return _push(found)
 
 
-def pushes_of_ref(db: Database, repository_id: int, kind: EventKind, ref: str, limit: int) -> list[Push]:
+def list_for_ref(db: Database, repository_id: int, kind: EventKind, ref: str, limit: int) -> list[Push]:
     """List the pushes of a ref, newest first, without re-runs."""
     sql = "SELECT * FROM push WHERE repository_id = ? AND ref = ? AND kind = ? AND again_of IS NULL ORDER BY id DESC LIMIT ?"
-    return [_push(found) for found in rows(db, sql, (repository_id, ref, kind, limit))]
+    return [_push(found) for found in fetch_rows(db, sql, (repository_id, ref, kind, limit))]
 
 
-def pushes_of_commit(db: Database, commit_id: int) -> list[Push]:
+def list_for_commit(db: Database, commit_id: int) -> list[Push]:
     """List the pushes of a commit, newest first."""
     return select(db, "SELECT * FROM push WHERE commit_id = ? ORDER BY id DESC", [commit_id])
 
 
-def newest_of_commits(db: Database, commit_ids: Collection[int]) -> dict[int, Push]:
+def map_newest_by_commit(db: Database, commit_ids: Collection[int]) -> dict[int, Push]:
     """Return the last push by commit id."""
     newest = f"SELECT MAX(id) FROM push WHERE commit_id IN ({', '.join('?' * len(commit_ids))}) GROUP BY commit_id"
     found = select(db, f"SELECT * FROM push WHERE id IN ({newest})", list(commit_ids))
     return {push.commit_id: push for push in found if push.commit_id is not None}
 
 
-def pushes_of_delivery(db: Database, delivery_row: int) -> list[Push]:
+def list_for_delivery(db: Database, delivery_row: int) -> list[Push]:
     return select(db, "SELECT * FROM push WHERE delivery_id = ? ORDER BY id", [delivery_row])
 
 
 def select(db: Database, sql: str, values: Sequence[Any]) -> list[Push]:
     """Return the pushes that a query finds; it must select all columns of `push`."""
-    return [_push(found) for found in rows(db, sql, values)]
+    return [_push(found) for found in fetch_rows(db, sql, values)]
 
 
-def newest_pushes(db: Database, project_ids: Sequence[int]) -> dict[int, Push]:
+def map_newest_by_project(db: Database, project_ids: Sequence[int]) -> dict[int, Push]:
     """Return the last push by project id; pull requests do not count."""
     newest = (
         "SELECT push.id FROM push JOIN repository ON repository.id = push.repository_id"
@@ -223,7 +224,7 @@ def newest_pushes(db: Database, project_ids: Sequence[int]) -> dict[int, Push]:
         f"SELECT project.id AS of_project, push.* FROM project JOIN push ON push.id = ({newest})"
         f" WHERE project.id IN ({', '.join('?' * len(project_ids))})"
     )
-    return {found["of_project"]: _push(found) for found in rows(db, sql, list(project_ids))}
+    return {found["of_project"]: _push(found) for found in fetch_rows(db, sql, list(project_ids))}
 
 
 def _push(found: Row) -> Push:

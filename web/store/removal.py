@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sqlite_utils import Database
 
-from web.store.db import execute, needs_transaction, row, rows
+from web.store.db import execute, fetch_row, fetch_rows, needs_transaction
+from web.store.deliveries import STORED
 
 METADATA = {"metadata": 20_000, "metadata_chunk": 200}  # rows of a table in one transaction
 BODIES = 50  # bodies of deliveries, up to 25 MiB each
@@ -42,12 +43,12 @@ KEPT = (
 )  # belong to no project
 
 
-def without_foreign_keys(db: Database) -> None:
+def disable_foreign_keys(db: Database) -> None:
     """Disable foreign keys on a connection that deletes projects: SQLite would scan whole tables for each row."""
     db.conn.execute("PRAGMA foreign_keys = OFF")
 
 
-def counts(db: Database, project_id: int) -> dict[str, int]:
+def count_data(db: Database, project_id: int) -> dict[str, int]:
     """Return the numbers of executions, tasks, pipelines, deliveries and outputs, and the total size of outputs."""
     values = {"project": project_id}
     found = {
@@ -62,10 +63,10 @@ def counts(db: Database, project_id: int) -> dict[str, int]:
     return found
 
 
-def newest_executions(db: Database, project_id: int, many: int) -> list[int]:
+def list_newest_executions(db: Database, project_id: int, many: int) -> list[int]:
     """List the ids of the newest executions. A re-run is newer than its original."""
     sql = "SELECT id FROM execution WHERE project_id = ? ORDER BY counter DESC LIMIT ?"
-    return [found["id"] for found in rows(db, sql, (project_id, many))]
+    return [found["id"] for found in fetch_rows(db, sql, (project_id, many))]
 
 
 @needs_transaction
@@ -93,7 +94,7 @@ def delete_execution(db: Database, execution_id: int) -> None:
 def drop_some_bodies(db: Database, project_id: int) -> bool:
     """Empty the bodies of handled deliveries; return False if there were none."""
     some = (
-        f"SELECT id FROM delivery WHERE repository_id IN ({REPOSITORIES}) AND state <> 'stored' AND length(body) > 0"
+        f"SELECT id FROM delivery WHERE repository_id IN ({REPOSITORIES}) AND NOT {STORED} AND length(body) > 0"
         f" LIMIT {BODIES}"
     )
     return execute(db, f"UPDATE delivery SET body = x'' WHERE id IN ({some})", {"project": project_id}) > 0
@@ -111,10 +112,10 @@ def delete_project(db: Database, project_id: int) -> None:
     execute(db, "DELETE FROM project WHERE id = :project", values)
 
 
-def repository_ids(db: Database) -> set[int]:
-    return {found["id"] for found in rows(db, "SELECT id FROM repository")}
+def list_repository_ids(db: Database) -> set[int]:
+    return {found["id"] for found in fetch_rows(db, "SELECT id FROM repository")}
 
 
 def _number(db: Database, sql: str, values: dict[str, int]) -> int:
-    found = row(db, sql, values)
+    found = fetch_row(db, sql, values)
     return int(next(iter(found.values()))) if found else 0

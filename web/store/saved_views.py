@@ -9,9 +9,9 @@ from sqlite_utils import Database
 from core.errors import Conflict
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import execute, needs_transaction, row, rows
+from web.store.db import execute, fetch_row, fetch_rows, needs_transaction
 
-MOST = 50  # of a project
+MOST = 50  # most views of a project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +23,16 @@ class SavedView:
     query: str
 
 
-def of_project(db: Database, project_id: int) -> list[SavedView]:
+def list_saved_views(db: Database, project_id: int) -> list[SavedView]:
     sql = "SELECT id, name, query FROM saved_view WHERE project_id = ? ORDER BY name COLLATE NOCASE, id"
-    return [SavedView(**found) for found in rows(db, sql, (project_id,))]
+    return [SavedView(**found) for found in fetch_rows(db, sql, (project_id,))]
 
 
 @needs_transaction
 def save(db: Database, project_id: int, name: str, query: str) -> None:
     """Save a view, replacing the one of this name. Raises Conflict if there are too many."""
     sql = "SELECT COUNT(*) AS n FROM saved_view WHERE project_id = ? AND name != ?"
-    others = row(db, sql, (project_id, name))
+    others = fetch_row(db, sql, (project_id, name))
     if others and others["n"] >= MOST:
         raise Conflict(f"a project has at most {MOST} saved views: remove one first")
     sql = (

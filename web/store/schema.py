@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlite_utils import Database, Migrations
 
 from core.errors import CannotStart
-from core.locks import held
+from core.locks import hold
 from web.store import db as store
 from web.store import migrations
 
@@ -29,9 +29,9 @@ def migrate(db: Database, path: Path, say: Callable[[str], None]) -> None:
     Several processes may call this at once: one migrates and the others wait. A database without tables is not copied.
     Raises CannotStart for a database written by a newer pushmill.
     """
-    with held(path.with_name("migrate.lock")):
+    with hold(path.with_name("migrate.lock")):
         known = _known()
-        pending = pending_versions(db, known)
+        pending = list_pending_versions(db, known)
         if pending and _applied(db):
             say(f"upgrading the database; a copy of it is in {_copy(path, pending[0])}")
         found = Migrations(SET)
@@ -44,14 +44,14 @@ def migrate(db: Database, path: Path, say: Callable[[str], None]) -> None:
 
 def check(db: Database) -> None:
     """Raise CannotStart unless the database has exactly the schema of this code."""
-    if pending_versions(db):
+    if list_pending_versions(db):
         raise CannotStart(
             f"the database has an older schema than this pushmill (version {max(_known())}):"
             " start the server once, which upgrades it"
         )
 
 
-def pending_versions(db: Database, known: dict[int, tuple[str, str]] | None = None) -> list[int]:
+def list_pending_versions(db: Database, known: dict[int, tuple[str, str]] | None = None) -> list[int]:
     """List the missing versions, ascending. Raises CannotStart if the database has an unknown version."""
     known = known or _known()
     applied = _applied(db)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from web.store.db import Row, row, rows
+from web.store.db import Row, fetch_row, fetch_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Selection:
     offset: int = 0
 
 
-def in_projects(column: str, projects: Collection[int] | None) -> tuple[str, list[int]]:
+def make_project_condition(column: str, projects: Collection[int] | None) -> tuple[str, list[int]]:
     """Return the SQL condition for rows of these projects, or of all, and its values."""
     return ("1", []) if projects is None else (f"{column} IN ({', '.join('?' * len(projects))})", list(projects))
 
@@ -42,7 +42,7 @@ def select(
     status_condition: Callable[[str], str],
 ) -> tuple[list[Row], int]:
     """Return the rows of the wanted page, and the number of all matches. `status_condition` is SQL for a status."""
-    condition, of_projects = in_projects(f"{table}.project_id", wanted.projects)
+    condition, of_projects = make_project_condition(f"{table}.project_id", wanted.projects)
     conditions, values = [condition], list[Any](of_projects)
     if wanted.creator_id is not None:
         conditions.append(f"{table}.creator_id = ?")
@@ -55,6 +55,6 @@ def select(
     if wanted.statuses:
         conditions.append(f"({' OR '.join(map(status_condition, wanted.statuses))})")
     where = f"WHERE {' AND '.join(conditions)}"
-    count = row(db, f"SELECT COUNT(*) AS n FROM {table} {where}", values)
+    count = fetch_row(db, f"SELECT COUNT(*) AS n FROM {table} {where}", values)
     sql += f" {where} ORDER BY {table}.{wanted.order} LIMIT ? OFFSET ?"
-    return rows(db, sql, [*values, wanted.limit, wanted.offset]), int(count["n"]) if count else 0
+    return fetch_rows(db, sql, [*values, wanted.limit, wanted.offset]), int(count["n"]) if count else 0

@@ -14,8 +14,8 @@ from core.identity import Identity, Session
 from core.model import User
 from web.store import audit, users
 from web.store.audit import Act, Kind
-from web.store.db import execute, insert, joined, needs_transaction, row, rows
-from web.store.users import STATE, fingerprint
+from web.store.db import execute, fetch_row, fetch_rows, insert, joined, needs_transaction
+from web.store.users import STATE, hash_secret
 
 LIFETIME_S = 30 * 86400.0  # however much it is used
 # A session begun with a token has that token's scopes and ends with it; another one has all rights of its user.
@@ -31,39 +31,39 @@ IDENTITY = (
 def begin(db: Database, user_id: int, token_id: int | None, address: str, client: str) -> str:
     """Begin a session of a user and return its secret, of which only a hash is stored. Deletes expired sessions."""
     secret, now = secrets.token_urlsafe(32), clock.now()
-    execute(db, "DELETE FROM session WHERE created_at <= ?", (clock.after(-LIFETIME_S),))
-    values = {"id": fingerprint(secret), "user_id": user_id, "token_id": token_id, "address": address}
+    execute(db, "DELETE FROM session WHERE created_at <= ?", (clock.add_to_now(-LIFETIME_S),))
+    values = {"id": hash_secret(secret), "user_id": user_id, "token_id": token_id, "address": address}
     insert(db, "session", values | {"client": client[:200], "created_at": now, "last_used_at": now})
     username = users.get(db, user_id).username
-    with audit.acting(replace(audit.actor(), username=username, token_id=token_id)):
+    with audit.acting(replace(audit.get_actor(), username=username, token_id=token_id)):
         audit.record(db, Act.LOGIN, Kind.USER, username)
     return secret
 
 
-def by_secret(db: Database, secret: str) -> Identity | None:
+def find_by_secret(db: Database, secret: str) -> Identity | None:
     """Return the identity of a session; None if it has ended or expired, or its user is disabled."""
-    return by_id(db, fingerprint(secret))
+    return find_by_id(db, hash_secret(secret))
 
 
-def by_id(db: Database, session_id: str) -> Identity | None:
-    """Return the identity of a session by its id, the hash of its secret; None as in `by_secret`."""
-    values = (clock.now(), clock.after(-LIFETIME_S), session_id)
-    return users.identity_of_row(row(db, f"{IDENTITY} AND session.id = ?", values))
+def find_by_id(db: Database, session_id: str) -> Identity | None:
+    """Return the identity of a session by its id, the hash of its secret; None as in `find_by_secret`."""
+    values = (clock.now(), clock.add_to_now(-LIFETIME_S), session_id)
+    return users.make_identity(fetch_row(db, f"{IDENTITY} AND session.id = ?", values))
 
 
-def listing(db: Database, user_id: int) -> list[Session]:
+def list_sessions(db: Database, user_id: int) -> list[Session]:
     """List the sessions of a user, last used first."""
     sql = (
         "SELECT session.*, token.name AS token_name FROM session LEFT JOIN token ON token.id = session.token_id"
         " WHERE session.user_id = ? AND session.created_at > ? ORDER BY session.last_used_at DESC, session.id"
     )
-    found = rows(db, sql, (user_id, clock.after(-LIFETIME_S)))
+    found = fetch_rows(db, sql, (user_id, clock.add_to_now(-LIFETIME_S)))
     return [Session(**{name: item[name] for name in Session.__dataclass_fields__}) for item in found]
 
 
 def has_address(db: Database, user_id: int, address: str) -> bool:
     """Return whether a user has a session that was begun at this address."""
-    return row(db, "SELECT 1 FROM session WHERE user_id = ? AND address = ?", (user_id, address)) is not None
+    return fetch_row(db, "SELECT 1 FROM session WHERE user_id = ? AND address = ?", (user_id, address)) is not None
 
 
 def touch(db: Database, session_id: str) -> None:
@@ -92,19 +92,19 @@ def add_invitation(db: Database, user_id: int, lifetime_s: float) -> str:
     """Create an invitation and return its secret, of which only a hash is stored; older ones of the user end."""
     end_invitations(db, user_id)
     secret = secrets.token_urlsafe(24)
-    values = {"user_id": user_id, "sha256": fingerprint(secret), "created_at": clock.now()}
-    insert(db, "invitation", values | {"expires_at": clock.after(lifetime_s)})
+    values = {"user_id": user_id, "sha256": hash_secret(secret), "created_at": clock.now()}
+    insert(db, "invitation", values | {"expires_at": clock.add_to_now(lifetime_s)})
     audit.record(db, Act.CREATE, Kind.INVITATION, users.get(db, user_id).username)
     return secret
 
 
-def invited(db: Database, secret: str) -> User | None:
+def find_invited_user(db: Database, secret: str) -> User | None:
     """Return the user of an invitation that is neither used nor expired, unless the user is disabled."""
     sql = (
         "SELECT user_id FROM invitation JOIN user ON user.id = user_id"
         " WHERE sha256 = ? AND used_at IS NULL AND expires_at > ? AND user.disabled_at IS NULL"
     )
-    found = row(db, sql, (fingerprint(secret), clock.now()))
+    found = fetch_row(db, sql, (hash_secret(secret), clock.now()))
     return users.get(db, found["user_id"]) if found else None
 
 

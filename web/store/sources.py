@@ -5,23 +5,29 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import execute, row, rows
+from web.store.db import execute, fetch_row, fetch_rows
 
-READY, FAILED = "ready", "failed"
 Reasons = tuple[tuple[str, str], ...]
 
 
+class SourceState(StrEnum):
+    WANTED = "wanted"
+    READY = "ready"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class CommitSources:
     """The sources of a commit. `missing` and `skipped` are (path, reason) pairs; if ready, nothing is missing."""
 
     repository_id: int
     sha: str
-    state: str
+    state: SourceState
     message: str = ""
     missing: Reasons = ()
     skipped: Reasons = ()
@@ -31,35 +37,37 @@ class Source:
 def request(db: Database, repository_id: int, sha: str) -> None:
     """Request that the sources of a commit are fetched, even if that failed before."""
     sql = (
-        "INSERT INTO source (repository_id, sha, state, changed_at) VALUES (?, ?, 'wanted', ?)"
-        " ON CONFLICT (repository_id, sha) DO UPDATE SET state = 'wanted', message = '', missing = '[]',"
-        " changed_at = excluded.changed_at WHERE state = 'failed'"
+        f"INSERT INTO source (repository_id, sha, state, changed_at) VALUES (?, ?, '{SourceState.WANTED}', ?)"
+        f" ON CONFLICT (repository_id, sha) DO UPDATE SET state = '{SourceState.WANTED}', message = '', missing = '[]',"
+        f" changed_at = excluded.changed_at WHERE state = '{SourceState.FAILED}'"
     )
     execute(db, sql, (repository_id, sha, clock.now()))
 
 
-def find(db: Database, repository_id: int, sha: str) -> Source | None:
-    found = row(db, "SELECT * FROM source WHERE repository_id = ? AND sha = ?", (repository_id, sha))
+def find(db: Database, repository_id: int, sha: str) -> CommitSources | None:
+    found = fetch_row(db, "SELECT * FROM source WHERE repository_id = ? AND sha = ?", (repository_id, sha))
     if found is None:
         return None
     lists = {name: tuple((path, reason) for path, reason in json.loads(found[name])) for name in ("missing", "skipped")}
-    return Source(**found | lists)
+    return CommitSources(**found | lists | {"state": SourceState(found["state"])})
 
 
-def wanted(db: Database, repository_id: int) -> str | None:
+def find_wanted(db: Database, repository_id: int) -> str | None:
     """Return a commit whose sources must be fetched, None if there is none."""
-    sql = "SELECT sha FROM source WHERE repository_id = ? AND state = 'wanted' ORDER BY changed_at LIMIT 1"
-    found = row(db, sql, (repository_id,))
+    sql = (
+        f"SELECT sha FROM source WHERE repository_id = ? AND state = '{SourceState.WANTED}' ORDER BY changed_at LIMIT 1"
+    )
+    found = fetch_row(db, sql, (repository_id,))
     return str(found["sha"]) if found else None
 
 
-def repositories_with_wanted(db: Database) -> list[int]:
-    sql = "SELECT DISTINCT repository_id FROM source WHERE state = 'wanted'"
-    return [int(found["repository_id"]) for found in rows(db, sql)]
+def list_repositories_with_wanted(db: Database) -> list[int]:
+    sql = f"SELECT DISTINCT repository_id FROM source WHERE state = '{SourceState.WANTED}'"
+    return [int(found["repository_id"]) for found in fetch_rows(db, sql)]
 
 
-def progress(db: Database, repository_id: int, sha: str, message: str) -> None:
-    sql = "UPDATE source SET message = ? WHERE repository_id = ? AND sha = ? AND state = 'wanted'"
+def set_message(db: Database, repository_id: int, sha: str, message: str) -> None:
+    sql = f"UPDATE source SET message = ? WHERE repository_id = ? AND sha = ? AND state = '{SourceState.WANTED}'"
     execute(db, sql, (message, repository_id, sha))
 
 
@@ -77,4 +85,4 @@ def finish(
         " WHERE repository_id = ? AND sha = ?"
     )
     lists = (json.dumps(missing), json.dumps(skipped))
-    execute(db, sql, (FAILED if missing else READY, *lists, clock.now(), repository_id, sha))
+    execute(db, sql, (SourceState.FAILED if missing else SourceState.READY, *lists, clock.now(), repository_id, sha))

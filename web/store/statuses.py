@@ -10,15 +10,15 @@ from sqlite_utils import Database
 
 from core import clock
 from core.groups import Pipeline, Task
-from core.model import Execution, TargetKind, short_ref
+from core.model import Execution, TargetKind, shorten_ref
 from core.states import FailureReason, State
-from hooks.apis.base import Verdict
+from hooks.apis.base import CommitState
 from web.store import executions, pipelines, tasks
-from web.store.db import execute, row, rows
+from web.store.db import execute, fetch_row, fetch_rows
 from web.store.launched import KINDS
 from web.store.pushes import PushResult
 
-SEARCHED = 500  # newest statuses among which `refused` looks for problems
+SEARCHED = 500  # newest statuses among which `list_refused` looks for problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class PostedStatus:
 
     sha: str
     context: str
-    state: Verdict
+    state: CommitState
     description: str
     url: str
     problem: str = ""
@@ -48,9 +48,9 @@ class Occasion:
     closed: bool
 
 
-def posted_statuses(db: Database, repository_id: int, sha: str) -> dict[str, PostedStatus]:
+def map_posted(db: Database, repository_id: int, sha: str) -> dict[str, PostedStatus]:
     """Return the statuses sent for a commit, by context."""
-    found = rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
+    found = fetch_rows(db, "SELECT * FROM commit_status WHERE repository_id = ? AND sha = ?", (repository_id, sha))
     return {item["context"]: _posted_status(item) for item in found}
 
 
@@ -59,18 +59,17 @@ def record(db: Database, repository_id: int, status: PostedStatus) -> None:
     execute(db, "INSERT OR REPLACE INTO commit_status VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
-def newest(db: Database, repository_id: int) -> PostedStatus | None:
-    """Return the last status that the forge accepted."""
-    sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT 1"
-    found = row(db, sql, (repository_id,))
-    return _posted_status(found) if found else None
+def list_accepted(db: Database, repository_id: int, limit: int) -> list[PostedStatus]:
+    """List the last statuses that the forge accepted, newest first."""
+    sql = "SELECT * FROM commit_status WHERE repository_id = ? AND problem = '' ORDER BY posted_at DESC LIMIT ?"
+    return [_posted_status(found) for found in fetch_rows(db, sql, (repository_id, limit))]
 
 
-def refused(db: Database, repository_id: int) -> list[PostedStatus]:
+def list_refused(db: Database, repository_id: int) -> list[PostedStatus]:
     """List the rejected ones among the newest statuses, newest first."""
     newest = "SELECT * FROM commit_status WHERE repository_id = ? ORDER BY posted_at DESC LIMIT ?"
     sql = f"SELECT * FROM ({newest}) WHERE problem <> '' ORDER BY posted_at DESC"
-    return [_posted_status(found) for found in rows(db, sql, (repository_id, SEARCHED))]
+    return [_posted_status(found) for found in fetch_rows(db, sql, (repository_id, SEARCHED))]
 
 
 def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
@@ -79,7 +78,7 @@ def forget(db: Database, repository_id: int, sha: str, context: str) -> None:
     execute(db, sql, (repository_id, sha, context))
 
 
-def newest_runs(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
+def get_newest_runs(db: Database, repository_id: int, commit_id: int) -> StandaloneRuns:
     """Return the runs of a commit launched by events: the newest of each step, task and pipeline, in launch order."""
     found: dict[TargetKind, list[int]] = {}
     for kind, (table, name, alone, _) in KINDS.items():
@@ -88,7 +87,7 @@ def newest_runs(db: Database, repository_id: int, commit_id: int) -> StandaloneR
             f" WHERE {table}.commit_id = ? AND push.repository_id = ? AND {alone}"
             f" GROUP BY {table}.{name} ORDER BY MIN({table}.id)"
         )
-        found[kind] = [item["id"] for item in rows(db, sql, (commit_id, repository_id))]
+        found[kind] = [item["id"] for item in fetch_rows(db, sql, (commit_id, repository_id))]
     return StandaloneRuns(
         executions=executions.get_many(db, found[TargetKind.STEP]),
         tasks=tasks.get_many(db, found[TargetKind.TASK]),
@@ -96,20 +95,20 @@ def newest_runs(db: Database, repository_id: int, commit_id: int) -> StandaloneR
     )
 
 
-def first_ended(db: Database, task_id: int, many: int) -> set[int]:
+def list_first_ended(db: Database, task_id: int, many: int) -> set[int]:
     """Return the ids of the first `many` executions of a task to end; only the newest of each trial counts."""
     newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
     sql = f"SELECT id FROM execution WHERE id IN ({newest}) AND ended_at IS NOT NULL ORDER BY ended_at, id LIMIT ?"
-    return {found["id"] for found in rows(db, sql, (task_id, many))}
+    return {found["id"] for found in fetch_rows(db, sql, (task_id, many))}
 
 
-def failures_of_task(db: Database, task_id: int) -> list[FailureReason]:
+def list_task_failures(db: Database, task_id: int) -> list[FailureReason]:
     """List the reasons why executions of a task failed; only the newest of each trial counts."""
     newest = "SELECT MAX(id) FROM execution WHERE task_id = ? GROUP BY trial"
     return _failures(db, newest, task_id)
 
 
-def failures_of_pipeline(db: Database, pipeline_id: int) -> list[FailureReason]:
+def list_pipeline_failures(db: Database, pipeline_id: int) -> list[FailureReason]:
     """List the reasons why executions of a pipeline and its tasks failed; the newest of each node and trial counts."""
     newest = (
         "SELECT MAX(execution.id) FROM pipeline_node JOIN execution ON execution.pipeline_node_id = pipeline_node.id"
@@ -118,12 +117,12 @@ def failures_of_pipeline(db: Database, pipeline_id: int) -> list[FailureReason]:
     return _failures(db, newest, pipeline_id)
 
 
-def stopped_by(db: Database, execution_id: int) -> str:
-    found = row(db, "SELECT stopped_by FROM execution WHERE id = ?", (execution_id,))
+def get_stopped_by(db: Database, execution_id: int) -> str:
+    found = fetch_row(db, "SELECT stopped_by FROM execution WHERE id = ?", (execution_id,))
     return str(found["stopped_by"]) if found else ""
 
 
-def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
+def list_occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion]:
     """List the pushes and pull requests with a commit, oldest first; only the last re-run of each."""
     newest = "SELECT MAX(id) FROM push WHERE commit_id = ? AND repository_id = ? GROUP BY COALESCE(again_of, id)"
     sql = (
@@ -134,13 +133,13 @@ def occasions(db: Database, repository_id: int, commit_id: int) -> list[Occasion
     )
     return [
         Occasion(
-            ref=found["head_branch"] or short_ref(found["ref"]),
+            ref=found["head_branch"] or shorten_ref(found["ref"]),
             outcome=found["outcome"],
             result=PushResult(found["result"]),
             problems=tuple(json.loads(found["problems"])),
             closed=bool(found["closed"]),
         )
-        for found in rows(db, sql, (commit_id, repository_id))
+        for found in fetch_rows(db, sql, (commit_id, repository_id))
     ]
 
 
@@ -170,13 +169,13 @@ class Changed:
     unfinished: bool
 
 
-def newest_change(db: Database) -> int:
+def get_newest_change_id(db: Database) -> int:
     """Return the id of the last state change of any execution, 0 if there is none."""
-    found = row(db, "SELECT MAX(id) AS id FROM state_change")
+    found = fetch_row(db, "SELECT MAX(id) AS id FROM state_change")
     return int(found["id"] or 0) if found else 0
 
 
-def changed(db: Database, after: int, until: int) -> list[Changed]:
+def list_changed(db: Database, after: int, until: int) -> list[Changed]:
     """List the commits concerned by state changes with ids above `after` and up to `until`."""
     concerned = (
         "SELECT DISTINCT push.repository_id, execution.commit_id FROM state_change"
@@ -186,12 +185,12 @@ def changed(db: Database, after: int, until: int) -> list[Changed]:
     return _changed(db, concerned, after, until)
 
 
-def in_each_repository(db: Database, commit_id: int) -> list[Changed]:
+def list_in_each_repository(db: Database, commit_id: int) -> list[Changed]:
     """List a commit once for each repository that has a push of it."""
     return _changed(db, "SELECT DISTINCT repository_id, commit_id FROM push WHERE commit_id = ?", commit_id)
 
 
-def recent(db: Database, since: str, repository_id: int | None = None) -> list[Changed]:
+def list_recent(db: Database, since: str, repository_id: int | None = None) -> list[Changed]:
     """List commits of a repository, or of all, with unfinished runs, or with pushes or ended runs after `since`."""
     of_one = "" if repository_id is None else f" AND push.repository_id = {int(repository_id)}"
     ran = [
@@ -219,15 +218,15 @@ def _changed(db: Database, commits: str, *values: object) -> list[Changed]:
     )
     return [
         Changed(repository_id=found["repository_id"], sha=found["sha"], unfinished=bool(found["unfinished"]))
-        for found in rows(db, sql, values)
+        for found in fetch_rows(db, sql, values)
     ]
 
 
 def _failures(db: Database, ids: str, group_id: int) -> list[FailureReason]:
     sql = f"SELECT DISTINCT failure_reason FROM execution WHERE id IN ({ids}) AND state = '{State.ERROR}' ORDER BY 1"
-    return [FailureReason(found["failure_reason"]) for found in rows(db, sql, (group_id,))]
+    return [FailureReason(found["failure_reason"]) for found in fetch_rows(db, sql, (group_id,))]
 
 
 def _posted_status(found: dict[str, object]) -> PostedStatus:
     values = {name: found[name] for name in PostedStatus.__dataclass_fields__}
-    return PostedStatus(**values | {"state": Verdict(str(found["state"]))})  # type: ignore[arg-type]
+    return PostedStatus(**values | {"state": CommitState(str(found["state"]))})  # type: ignore[arg-type]

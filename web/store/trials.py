@@ -10,7 +10,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from core.states import State
-from web.store.db import Row, rows
+from web.store.db import Row, fetch_rows
 
 COUNTED = (State.COMPLETE, State.STOPPED)  # may be the best: a stop condition stops good executions
 SAMPLE = 20  # executions whose keys stand for the keys of all executions
@@ -35,17 +35,17 @@ class Trial:
     number: float | None
 
 
-def counts(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+def count_by_state(db: Database, task_ids: Sequence[int]) -> dict[int, dict[str, int]]:
     """Map each task id to its number of executions by state."""
     newest = NEWEST.format(", ".join("?" * len(task_ids)))
     sql = f"SELECT task_id, state, COUNT(*) AS n FROM execution WHERE id IN ({newest}) GROUP BY task_id, state"
     result: dict[int, dict[str, int]] = {task_id: {} for task_id in task_ids}
-    for found in rows(db, sql, list(task_ids)):
+    for found in fetch_rows(db, sql, list(task_ids)):
         result[found["task_id"]][found["state"]] = found["n"]
     return result
 
 
-def keys(db: Database, task_ids: Sequence[int]) -> dict[int, list[str]]:
+def list_keys_by_task(db: Database, task_ids: Sequence[int]) -> dict[int, list[str]]:
     """List by task id the metadata keys with numbers, in the order in which keys were first stored."""
     some = "SELECT id FROM execution WHERE task_id = task.id AND metadata_seq > 0 ORDER BY id LIMIT ?"
     sql = (
@@ -54,18 +54,18 @@ def keys(db: Database, task_ids: Sequence[int]) -> dict[int, list[str]]:
         f" WHERE task.id IN ({', '.join('?' * len(task_ids))}) ORDER BY key_id"
     )
     result: dict[int, list[str]] = {task_id: [] for task_id in task_ids}
-    for found in rows(db, sql, [SAMPLE, *task_ids]):
+    for found in fetch_rows(db, sql, [SAMPLE, *task_ids]):
         result[found["task_id"]].append(found["name"])
     return result
 
 
-def trials_of_task(db: Database, task_id: int, key: str) -> list[Trial]:
+def list_for_task(db: Database, task_id: int, key: str) -> list[Trial]:
     """List the trials of a task in the order of the search, with their latest number of `key`."""
-    found = rows(db, f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) ORDER BY trial", (key, task_id))
+    found = fetch_rows(db, f"{SELECT} WHERE execution.id IN ({NEWEST.format('?')}) ORDER BY trial", (key, task_id))
     return [_trial(item) for item in found]
 
 
-def best_trials(db: Database, wanted: Mapping[int, tuple[str, float | None, bool]]) -> dict[int, Trial]:
+def map_best_by_task(db: Database, wanted: Mapping[int, tuple[str, float | None, bool]]) -> dict[int, Trial]:
     """Return by task id its best trial in a state of COUNTED, if there is one.
 
     `wanted` is (key, target, less) by task id. The best is the one nearest to `target`; without a target, the lowest if
@@ -85,7 +85,7 @@ def best_trials(db: Database, wanted: Mapping[int, tuple[str, float | None, bool
         " AND state IN (?, ?) AND number IS NOT NULL) WHERE place = 1"
     )
     values = [value for task_id, how in wanted.items() for value in (task_id, *how)]
-    found = rows(db, sql, [*values, *wanted, *COUNTED])
+    found = fetch_rows(db, sql, [*values, *wanted, *COUNTED])
     return {item["task"]: _trial({name: item[name] for name in Trial.__slots__}) for item in found}
 
 

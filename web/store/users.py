@@ -17,7 +17,7 @@ from core.identity import Identity, Scope, Token
 from core.model import User
 from web.store import audit
 from web.store.audit import Act, Kind
-from web.store.db import Row, execute, insert, joined, row, rows
+from web.store.db import Row, execute, fetch_row, fetch_rows, insert, joined
 
 TOKEN_PREFIX = "pm_"  # lets secret scanners and log masks recognise one  # noqa: S105
 # The only definition of a valid token; its parameter is the current time.
@@ -31,11 +31,11 @@ IDENTITY = (
 )
 
 
-def new_token() -> str:
+def make_token() -> str:
     return TOKEN_PREFIX + secrets.token_hex(20)
 
 
-def fingerprint(token: str) -> str:
+def hash_secret(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -47,30 +47,30 @@ def add(db: Database, username: str, *, is_admin: bool) -> User:
 
 def get(db: Database, user_id: int) -> User:
     """Return a user by id; the foreign key from which the id comes ensures that it exists."""
-    found = _user(row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
+    found = _user(fetch_row(db, "SELECT * FROM user WHERE id = ?", (user_id,)))
     assert found is not None  # noqa: S101
     return found
 
 
-def by_name(db: Database, username: str) -> User | None:
-    return _user(row(db, "SELECT * FROM user WHERE username = ?", (username,)))
+def find_by_name(db: Database, username: str) -> User | None:
+    return _user(fetch_row(db, "SELECT * FROM user WHERE username = ?", (username,)))
 
 
-def by_name_or_id(db: Database, username: str, user_id: int) -> User:
+def get_named_or_default(db: Database, username: str, user_id: int) -> User:
     """Return the user with this name or, if there is none, the one with this id."""
     sql = "SELECT * FROM user WHERE username = ? OR id = ? ORDER BY username = ? DESC LIMIT 1"
-    found = _user(row(db, sql, (username, user_id, username)))
+    found = _user(fetch_row(db, sql, (username, user_id, username)))
     assert found is not None  # noqa: S101
     return found
 
 
-def listing(db: Database) -> list[User]:
-    return [user for found in rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
+def list_users(db: Database) -> list[User]:
+    return [user for found in fetch_rows(db, "SELECT * FROM user ORDER BY username") if (user := _user(found))]
 
 
 def has_several(db: Database) -> bool:
     """Return whether there is more than one user. Pages about people are hidden until then."""
-    return len(rows(db, "SELECT id FROM user LIMIT 2")) > 1
+    return len(fetch_rows(db, "SELECT id FROM user LIMIT 2")) > 1
 
 
 def set_admin(db: Database, user_id: int, *, is_admin: bool) -> None:
@@ -79,9 +79,9 @@ def set_admin(db: Database, user_id: int, *, is_admin: bool) -> None:
         _record(db, user_id, "administrator" if is_admin else "no administrator")
 
 
-def password(db: Database, user_id: int) -> str | None:
+def find_password_hash(db: Database, user_id: int) -> str | None:
     """Return the hash of a user's password, if the user has one."""
-    found = row(db, "SELECT password FROM user WHERE id = ?", (user_id,))
+    found = fetch_row(db, "SELECT password FROM user WHERE id = ?", (user_id,))
     return found["password"] if found else None
 
 
@@ -112,7 +112,7 @@ def add_token(
     expires_at: str | None = None,
 ) -> int:
     """Store a new token as a hash; return its id."""
-    values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": fingerprint(token), "last8": token[-8:]}
+    values: dict[str, Any] = {"user_id": user_id, "name": name, "sha256": hash_secret(token), "last8": token[-8:]}
     values |= {"scopes": " ".join(sorted(scopes)), "expires_at": expires_at}
     token_id = insert(db, "token", values | {"created_at": clock.now()})
     detail = ", ".join(filter(None, (f"of {get(db, user_id).username}", name, values["scopes"])))
@@ -120,14 +120,14 @@ def add_token(
     return token_id
 
 
-def by_token(db: Database, token: str) -> Identity | None:
+def find_by_token(db: Database, token: str) -> Identity | None:
     """Return the identity of a token; None if it is unknown, revoked or expired, or its user is disabled."""
-    return identity_of_row(row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), fingerprint(token))))
+    return make_identity(fetch_row(db, f"{IDENTITY} AND token.sha256 = ?", (clock.now(), hash_secret(token))))
 
 
-def by_token_id(db: Database, token_id: int) -> Identity | None:
-    """Return the identity of a token by its id; None as in `by_token`."""
-    return identity_of_row(row(db, f"{IDENTITY} AND token.id = ?", (clock.now(), token_id)))
+def find_by_token_id(db: Database, token_id: int) -> Identity | None:
+    """Return the identity of a token by its id; None as in `find_by_token`."""
+    return make_identity(fetch_row(db, f"{IDENTITY} AND token.id = ?", (clock.now(), token_id)))
 
 
 def touch_token(db: Database, token_id: int) -> None:
@@ -141,29 +141,29 @@ def revoke_token(db: Database, token_id: int) -> None:
     with joined(db):
         execute(db, "UPDATE token SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (clock.now(), token_id))
         sql = "SELECT user.username, token.name FROM token JOIN user ON user.id = token.user_id WHERE token.id = ?"
-        found = row(db, sql, (token_id,))
+        found = fetch_row(db, sql, (token_id,))
         if found is None:
             raise NotFound(f"there is no token {token_id}: `pushmill token list` shows their numbers")
         detail = ", ".join(filter(None, (f"of {found['username']}", found["name"])))
         audit.record(db, Act.REMOVE, Kind.TOKEN, token_id, detail=detail)
 
 
-def tokens(db: Database, user_id: int | None = None) -> list[Token]:
+def list_tokens(db: Database, user_id: int | None = None) -> list[Token]:
     """List the tokens of all users or of one, oldest first."""
     sql = (
         f"SELECT token.*, user.username, {STATE} AS state FROM token JOIN user ON user.id = token.user_id"
         " WHERE token.user_id = COALESCE(?, token.user_id) ORDER BY token.id"
     )
-    return [_token(found) for found in rows(db, sql, (clock.now(), user_id))]
+    return [_token(found) for found in fetch_rows(db, sql, (clock.now(), user_id))]
 
 
-def last_used(db: Database) -> dict[int, str]:
+def map_last_used(db: Database) -> dict[int, str]:
     """Return the last use of any token or session by user id; users who never did anything are omitted."""
     sql = (
         "SELECT user_id, MAX(last_used_at) AS used_at FROM (SELECT user_id, last_used_at FROM token"
         " UNION ALL SELECT user_id, last_used_at FROM session) WHERE last_used_at IS NOT NULL GROUP BY user_id"
     )
-    return {found["user_id"]: found["used_at"] for found in rows(db, sql)}
+    return {found["user_id"]: found["used_at"] for found in fetch_rows(db, sql)}
 
 
 def _user(found: Row | None) -> User | None:
@@ -173,7 +173,7 @@ def _user(found: Row | None) -> User | None:
     return User(**values | {"is_admin": bool(found["is_admin"])})
 
 
-def identity_of_row(found: Row | None) -> Identity | None:
+def make_identity(found: Row | None) -> Identity | None:
     """Return the identity of a row like that of IDENTITY."""
     user = _user(found)
     if found is None or user is None:

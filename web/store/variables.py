@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from core import clock
-from web.store.db import Row, execute, rows
+from web.store.db import Row, execute, fetch_rows
 
 SET = """
     INSERT INTO variable (project_id, name, value, is_secret, changed_at) VALUES (?, ?, ?, ?, ?)
@@ -24,15 +24,15 @@ class StoredVariable:
     changed_at: str
 
 
-def of_project(db: Database, project_id: int) -> list[StoredVariable]:
+def list_variables(db: Database, project_id: int) -> list[StoredVariable]:
     """List the variables of a project by name."""
-    found = rows(db, "SELECT * FROM variable WHERE project_id = ? ORDER BY name", (project_id,))
+    found = fetch_rows(db, "SELECT * FROM variable WHERE project_id = ? ORDER BY name", (project_id,))
     return [_variable(item) for item in found]
 
 
-def names(db: Database, project_id: int) -> frozenset[str]:
+def list_names(db: Database, project_id: int) -> frozenset[str]:
     return frozenset(
-        found["name"] for found in rows(db, "SELECT name FROM variable WHERE project_id = ?", (project_id,))
+        found["name"] for found in fetch_rows(db, "SELECT name FROM variable WHERE project_id = ?", (project_id,))
     )
 
 

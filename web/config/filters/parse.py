@@ -85,7 +85,7 @@ def parse(text: str) -> tuple[Clause, ...]:
     return _Parser(text).clauses()
 
 
-def problem(at: int, text: str) -> InvalidInput:
+def make_error(at: int, text: str) -> InvalidInput:
     return InvalidInput(f"character {at + 1} of the filter: {text}")
 
 
@@ -103,7 +103,7 @@ class _Parser:
             return ()
         start, found = self.next.start, self._either(0)
         if self.next.kind != "end":
-            raise problem(self.next.start, '")" closes nothing: remove it, or add the "(" that it closes')
+            raise make_error(self.next.start, '")" closes nothing: remove it, or add the "(" that it closes')
         if isinstance(found, Joined) and found.either:
             return (Clause(text=self.text[start:].strip(), node=found),)
         return tuple(self.top)
@@ -137,7 +137,7 @@ class _Parser:
 
     def _not(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise problem(self.next.start, f"parentheses and not are nested at most {MAX_DEPTH} levels deep")
+            raise make_error(self.next.start, f"parentheses and not are nested at most {MAX_DEPTH} levels deep")
         if self.next.is_word("not"):
             self._take()
             return Not(part=self._not(depth + 1))
@@ -145,7 +145,7 @@ class _Parser:
             opened = self._take()
             found = self._either(depth + 1)
             if not self.next.closes:
-                raise problem(opened.start, '"(" is not closed: add ")"')
+                raise make_error(opened.start, '"(" is not closed: add ")"')
             self._take()
             return found
         return self._term()
@@ -153,13 +153,13 @@ class _Parser:
     def _term(self) -> Comparison:
         self.terms += 1
         if self.terms > MAX_TERMS:
-            raise problem(self.next.start, f"a filter has at most {MAX_TERMS} terms")
+            raise make_error(self.next.start, f"a filter has at most {MAX_TERMS} terms")
         name = self._value("a name or a word")
         if self.next.kind != "operator":
             return Comparison(name="", operator="", value=name.text, at=name.start, value_at=name.start)
         operator = self._take()
         if operator.text not in OPERATORS:
-            raise problem(operator.start, f'"{operator.text}" is not an operator; there are {" ".join(OPERATORS)}')
+            raise make_error(operator.start, f'"{operator.text}" is not an operator; there are {" ".join(OPERATORS)}')
         value = self._value(f'a value after "{operator.text}"')
         return Comparison(name=name.text, operator=operator.text, value=value.text, at=name.start, value_at=value.start)
 
@@ -167,7 +167,7 @@ class _Parser:
         if self.next.kind not in ("word", "text") or self.next.is_word(*JOINTS):
             shown = f'found "{self.next.text}"' if self.next.kind != "end" else "the filter ends"
             quoted = "; quote it if it is meant as text" if self.next.kind != "end" else ""
-            raise problem(self.next.start, f"{what} is missing, {shown}{quoted}")
+            raise make_error(self.next.start, f"{what} is missing, {shown}{quoted}")
         return self._take()
 
 
@@ -177,7 +177,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         kind = str(found.lastgroup)
         start, place = found.start(kind), found.end()
         if kind == "bad":
-            raise problem(start, f"{found['bad']} opens a text that is not closed: add {found['bad']} at its end")
+            raise make_error(start, f"{found['bad']} opens a text that is not closed: add {found['bad']} at its end")
         if kind in ("double", "single"):
             yield _Token(kind="text", text=ESCAPED.sub(r"\1", found[kind]), start=start - 1, end=place)
         else:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from core import clock
-from core.names import unknown
+from core.names import explain_unknown_name
 from core.states import State
 from core.text import join_words
 from web.config.filters import parse as syntax
-from web.config.filters.parse import Clause, Comparison, Joined, Leaf, Node, Not, problem
+from web.config.filters.parse import Clause, Comparison, Joined, Leaf, Node, Not, make_error
 
 FIELDS = ("step", "state", "branch", "commit", "message", "who", "tag", "task", "pipeline", "number", "created",
           "duration", "runner", "environment")  # fmt: skip
@@ -31,7 +31,7 @@ YEARS = range(1970, 9000)
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """The kind of name in `Term.name`."""
 
     FIELD = "field"  # one of FIELDS
@@ -40,7 +40,7 @@ class Kind(Enum):
     METRIC = "metric"
 
 
-PREFIXES = {"p.": Kind.PARAMETER, "m.": Kind.METRIC}
+PREFIXES = {"p.": NameKind.PARAMETER, "m.": NameKind.METRIC}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Term(Leaf):
     core.clock, and that of `duration` seconds.
     """
 
-    kind: Kind
+    kind: NameKind
     name: str
     operator: str
     value: str | float
@@ -78,11 +78,11 @@ class Names:
 
 def read(text: str, names: Names, now: datetime | None = None) -> Filter:
     """Return a filter that can be applied. Raises InvalidInput for one that cannot be understood."""
-    reader = _Reader(names, now or datetime.now(UTC))
+    reader = _TermReader(names, now or datetime.now(UTC))
     return Filter(clauses=tuple(replace(clause, node=reader.node(clause.node)) for clause in syntax.parse(text)))
 
 
-class _Reader:
+class _TermReader:
     def __init__(self, names: Names, now: datetime) -> None:
         self.names = names
         self.now = now
@@ -96,43 +96,43 @@ class _Reader:
 
     def term(self, found: Comparison) -> Node:
         if not found.operator:
-            return Term(kind=Kind.WORD, name="", operator="~", value=found.value)
+            return Term(kind=NameKind.WORD, name="", operator="~", value=found.value)
         kind, name = self._kind(found)
-        if kind is not Kind.FIELD:
+        if kind is not NameKind.FIELD:
             return Term(kind=kind, name=name, operator=found.operator, value=_scalar(found))
         if name == "created":
             return self._created(found)
         return Term(kind=kind, name=name, operator=found.operator, value=VALUES.get(name, _text)(found))
 
-    def _kind(self, found: Comparison) -> tuple[Kind, str]:
+    def _kind(self, found: Comparison) -> tuple[NameKind, str]:
         name = found.name
         for prefix, kind in PREFIXES.items():
             if name.startswith(prefix) and len(name) > len(prefix):
                 return kind, name.removeprefix(prefix)
         if name in FIELDS:
-            return Kind.FIELD, name
+            return NameKind.FIELD, name
         if name in self.names.metrics:
-            return Kind.METRIC, name
+            return NameKind.METRIC, name
         if name in self.names.parameters:
-            return Kind.PARAMETER, name
+            return NameKind.PARAMETER, name
         known = [*FIELDS, *self.names.metrics, *self.names.parameters]
         rest = f"; an old parameter or metric is found as p.{name[:80]} or m.{name[:80]}"
-        raise problem(found.at, unknown("field, parameter or metric", name, known) + rest)
+        raise make_error(found.at, explain_unknown_name("field, parameter or metric", name, known) + rest)
 
     def _created(self, found: Comparison) -> Node:
         """Return a comparison of times. A day is equal to all its times; `7d` is the time 7 days ago."""
         if DAY.fullmatch(found.value):
             _check_operator(found, (*EQUAL, *ORDER))
             start = _moment(found)
-            return _of_day(found.operator, clock.text(start), clock.text(start + timedelta(days=1)))
+            return _of_day(found.operator, clock.format_moment(start), clock.format_moment(start + timedelta(days=1)))
         _check_operator(found, ORDER)
         if amount := _amount(found.value):
-            return _created(found.operator, clock.text(self.now - timedelta(seconds=min(amount, 1e9))))
-        return _created(found.operator, clock.text(_moment(found)))
+            return _created(found.operator, clock.format_moment(self.now - timedelta(seconds=min(amount, 1e9))))
+        return _created(found.operator, clock.format_moment(_moment(found)))
 
 
 def _created(operator: str, value: str) -> Term:
-    return Term(kind=Kind.FIELD, name="created", operator=operator, value=value)
+    return Term(kind=NameKind.FIELD, name="created", operator=operator, value=value)
 
 
 def _of_day(operator: str, start: str, end: str) -> Node:
@@ -148,7 +148,7 @@ def _moment(found: Comparison) -> datetime:
         if moment.year in YEARS:
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     way_out = "write 2026-11-30, 2026-11-30T09:00 or, for 7 days ago, 7d"
-    raise problem(found.value_at, f'"{found.value[:80]}" is not a time: {way_out}')
+    raise make_error(found.value_at, f'"{found.value[:80]}" is not a time: {way_out}')
 
 
 def _scalar(found: Comparison) -> str | float:
@@ -157,7 +157,7 @@ def _scalar(found: Comparison) -> str | float:
         return _glob(found)
     number = _as_number(found.value)
     if number is None and found.operator in ORDER:
-        raise problem(
+        raise make_error(
             found.value_at, f'"{found.value[:80]}" is not a number, and {found.operator} compares numbers: use = or ~'
         )
     return found.value if number is None else number
@@ -180,7 +180,7 @@ def _glob(found: Comparison) -> str:
     pattern = found.value.lower()
     wildcards = sum(map(pattern.count, "*?["))
     if len(pattern) > MAX_PATTERN_CHARS or wildcards > MAX_WILDCARDS:
-        raise problem(
+        raise make_error(
             found.value_at, f"a pattern has at most {MAX_PATTERN_CHARS} characters and {MAX_WILDCARDS} of * ? ["
         )
     return pattern if wildcards else f"*{pattern}*"
@@ -190,7 +190,7 @@ def _state(found: Comparison) -> str:
     _check_operator(found, EQUAL)
     state = STATES.get(found.value.lower())
     if state is None:
-        raise problem(found.value_at, unknown("state", found.value, STATES))
+        raise make_error(found.value_at, explain_unknown_name("state", found.value, STATES))
     return state
 
 
@@ -198,7 +198,7 @@ def _number(found: Comparison) -> float:
     _check_operator(found, (*EQUAL, *ORDER))
     number = _as_number(found.value.removeprefix("#"))
     if number is None:
-        raise problem(found.value_at, f'"{found.value[:80]}" is not a number')
+        raise make_error(found.value_at, f'"{found.value[:80]}" is not a number')
     return number
 
 
@@ -206,7 +206,7 @@ def _seconds(found: Comparison) -> float:
     _check_operator(found, ORDER)
     amount = _amount(found.value)
     if amount is None:
-        raise problem(found.value_at, f'"{found.value[:80]}" is not a duration: write 90s, 10m, 2h or 1d')
+        raise make_error(found.value_at, f'"{found.value[:80]}" is not a duration: write 90s, 10m, 2h or 1d')
     return amount
 
 
@@ -226,7 +226,7 @@ def _as_number(text: str) -> float | None:
 
 def _check_operator(found: Comparison, allowed: Sequence[str]) -> None:
     if found.operator not in allowed:
-        raise problem(
+        raise make_error(
             found.at, f"{found.name} cannot be compared with {found.operator}: use {join_words(allowed, 'or')}"
         )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.model import Target, TargetKind
-from web.config.forms.fields import text_of
+from web.config.forms.fields import format_value
 from web.config.overrides import Overrides
 
 NOUNS = {TargetKind.STEP: "execution", TargetKind.TASK: "task", TargetKind.PIPELINE: "pipeline"}
@@ -22,7 +22,7 @@ TOKEN = "$VALOHAI_TOKEN"  # noqa: S105  (the name of a variable)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class FormLaunch:
     """What a form launches, with the identifier of its commit."""
 
     target: Target
@@ -31,7 +31,7 @@ class Launch:
     overrides: Overrides
 
 
-def vh_command(launch: Launch, extra: Sequence[str]) -> str:
+def format_vh_command(launch: FormLaunch, extra: Sequence[str]) -> str:
     """Return a command line of `vh`. Values that `vh` cannot give, and `extra`, are named in a comment."""
     given, kind = launch.overrides, launch.target.kind
     commit = ["--adhoc"] if launch.commit.startswith(UPLOADED) else [f"--commit={launch.commit}"]
@@ -46,12 +46,12 @@ def vh_command(launch: Launch, extra: Sequence[str]) -> str:
     return f"{line}\n# vh cannot give: {', '.join(lost)}" if lost else line
 
 
-def declared_body(target: Target) -> dict[str, Any]:
+def build_declared_body(target: Target) -> dict[str, Any]:
     """Return the fields of a call's body that name a target that valohai.yaml declares."""
     return {"blueprint" if target.kind is TargetKind.PIPELINE else str(target.kind): target.name}
 
 
-def task_body(task: Mapping[str, Any], given: Overrides) -> dict[str, Any]:
+def build_task_body(task: Mapping[str, Any], given: Overrides) -> dict[str, Any]:
     """Return the body of a call that creates a task with the search of this item of a valohai.yaml."""
     parameters = {item["name"]: {"style": item["style"], "rules": item["rules"]} for item in task["parameters"]}
     for values in task.get("parameter-sets", ()):
@@ -69,7 +69,7 @@ def task_body(task: Mapping[str, Any], given: Overrides) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value}
 
 
-def curl_command(launch: Launch, base_url: str, body: Mapping[str, Any]) -> str:
+def format_curl_command(launch: FormLaunch, base_url: str, body: Mapping[str, Any]) -> str:
     """Return a call of the API with `body` beside the fields that all launches have."""
     given, kind = launch.overrides, launch.target.kind
     fields: dict[str, Any] = {"project": launch.project_uuid, "commit": launch.commit, **body}
@@ -87,7 +87,7 @@ def curl_command(launch: Launch, base_url: str, body: Mapping[str, Any]) -> str:
     ])  # fmt: skip
 
 
-def _options(launch: Launch) -> Iterator[str]:
+def _options(launch: FormLaunch) -> Iterator[str]:
     given, kind = launch.overrides, launch.target.kind
     for name in ("environment", "title"):
         if value := getattr(given, name):
@@ -118,4 +118,4 @@ def _repeated(name: str, value: Any, sign: str) -> list[str]:
     """Return one option per value, with the name that `vh` makes of a parameter's or an input's."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     option = re.sub(r"[^-a-zA-Z0-9]+", "-", plain).strip("-")
-    return [f"--{option}{sign}{text_of(item)}" for item in (value if isinstance(value, list) else [value])]
+    return [f"--{option}{sign}{format_value(item)}" for item in (value if isinstance(value, list) else [value])]

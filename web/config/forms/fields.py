@@ -13,7 +13,7 @@ from typing import Any
 
 from valohai_yaml.utils import listify
 
-from web.config.steps.model import StepInput, StepParameter, StepVariable, as_declared
+from web.config.steps.model import StepInput, StepParameter, StepVariable, to_declared_type
 
 Texts = Mapping[str, Sequence[str]]
 
@@ -94,10 +94,10 @@ class Field:
         return typed[0] if typed else None
 
 
-def parameter_field(parameter: StepParameter) -> Field:
+def make_parameter_field(parameter: StepParameter) -> Field:
     """Return the field of a parameter."""
     default = False if parameter.default is None and parameter.type == "flag" else parameter.default
-    texts = tuple(declared_text(parameter.type, item) for item in listify(default))
+    texts = tuple(format_declared_value(parameter.type, item) for item in listify(default))
     return Field(
         key=f"{PARAMETER}{parameter.name}",
         name=parameter.name,
@@ -113,7 +113,7 @@ def parameter_field(parameter: StepParameter) -> Field:
     )
 
 
-def input_field(item: StepInput) -> Field:
+def make_input_field(item: StepInput) -> Field:
     return Field(
         key=f"{INPUT}{item.name}",
         name=item.name,
@@ -125,7 +125,7 @@ def input_field(item: StepInput) -> Field:
     )
 
 
-def variable_field(variable: StepVariable) -> Field:
+def make_variable_field(variable: StepVariable) -> Field:
     default = () if variable.default is None else (variable.default,)
     return Field(
         key=f"{VARIABLE}{variable.name}",
@@ -138,7 +138,7 @@ def variable_field(variable: StepVariable) -> Field:
     )
 
 
-def by_category(fields: Iterable[Field]) -> list[tuple[str, list[Field]]]:
+def group_by_category(fields: Iterable[Field]) -> list[tuple[str, list[Field]]]:
     """Group fields by category in the order of their first ones; fields without a category come first."""
     groups: dict[str, list[Field]] = {"": []}
     for field in fields:
@@ -146,12 +146,12 @@ def by_category(fields: Iterable[Field]) -> list[tuple[str, list[Field]]]:
     return [(category, found) for category, found in groups.items() if found]
 
 
-def declared_text(kind: str, value: Any) -> str:
+def format_declared_value(kind: str, value: Any) -> str:
     """Return a value of valohai.yaml as the text of a parameter of this type."""
-    return text_of(value if kind == "flag" else as_declared(kind, value))
+    return format_value(value if kind == "flag" else to_declared_type(kind, value))
 
 
-def text_of(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as the text that a field contains and a command line takes."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -168,7 +168,7 @@ def _control(parameter: StepParameter, texts: Sequence[str]) -> Control:
 
 
 def _choices(parameter: StepParameter) -> tuple[tuple[str, str], ...]:
-    texts = [text_of(choice) for choice in parameter.choices or ()]
+    texts = [format_value(choice) for choice in parameter.choices or ()]
     empty = [""] if texts and not parameter.multiple and (parameter.optional or parameter.default is None) else []
     return tuple((text, text or ("none" if parameter.optional else "choose")) for text in (*empty, *texts))
 
@@ -194,5 +194,5 @@ def _notes(parameter: StepParameter) -> str:
 def _typed(kind: str, text: str) -> Any:
     if kind == "flag":
         return {"true": True, "false": False}.get(text, text)
-    value = as_declared(kind, text)
+    value = to_declared_type(kind, text)
     return text if isinstance(value, float) and not math.isfinite(value) else value

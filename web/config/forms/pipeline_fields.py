@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from web.config.forms.fields import Control, Field, parameter_field
+from web.config.forms.fields import Control, Field, make_parameter_field
 from web.config.pipelines.blueprint import load_pipeline
 from web.config.pipelines.model import Node, PipelineBlueprint, PipelineParameter
 from web.config.steps.model import StepParameter, load_step
@@ -17,7 +17,7 @@ UNDECLARED = StepParameter(
 )  # fmt: skip
 
 
-def pipeline_fields(config: Any, name: str) -> Iterator[Field]:
+def iterate_pipeline_fields(config: Any, name: str) -> Iterator[Field]:
     """Yield the fields of a pipeline. Raises NotFound and CannotRun."""
     blueprint = load_pipeline(config, name)
     for parameter in blueprint.parameters:
@@ -29,7 +29,7 @@ def _field(blueprint: PipelineBlueprint, parameter: PipelineParameter) -> Field:
     own = replace(target, name=parameter.name, default=parameter.default, category=parameter.category,
                   description=parameter.description or target.description,
                   optional=parameter.default is None)  # fmt: skip
-    field = parameter_field(own)
+    field = make_parameter_field(own)
     if parameter.default is None and target.default is not None:
         field = replace(field, notes=", ".join(filter(None, (field.notes, "without a value, each node has its own"))))
     if parameter.default is None and field.control is Control.FLAG:

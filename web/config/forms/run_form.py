@@ -11,8 +11,8 @@ from valohai_yaml.utils.duration import parse_duration_string
 
 from core.errors import Problem
 from core.model import Target, TargetKind
-from core.names import unknown
-from core.units import limit_text
+from core.names import explain_unknown_name
+from core.units import format_limit
 from web.config.forms.fields import (
     INPUT,
     PARAMETER,
@@ -20,16 +20,16 @@ from web.config.forms.fields import (
     Control,
     Field,
     Texts,
-    input_field,
-    parameter_field,
-    variable_field,
+    make_input_field,
+    make_parameter_field,
+    make_variable_field,
 )
-from web.config.forms.pipeline_fields import pipeline_fields
-from web.config.forms.search_fields import STYLE, search_fields, searched_items
+from web.config.forms.pipeline_fields import iterate_pipeline_fields
+from web.config.forms.search_fields import STYLE, apply_search, make_search_fields
 from web.config.overrides import Overrides
 from web.config.pipelines.override import apply_override
-from web.config.steps.model import Step, load_step, step_items
-from web.config.tasks.blueprint import load_task, task_item
+from web.config.steps.model import Step, load_step, map_step_items
+from web.config.tasks.blueprint import get_task_item, load_task
 
 GROUPS = ("search", "variants", "parameters", "inputs", "place", "container", "variables", "about")
 PREFIXES = {"parameters": PARAMETER, "inputs": INPUT, "environment_variables": VARIABLE, "command": "command:"}
@@ -97,31 +97,31 @@ class RunForm:
         return replace(self, **groups)
 
 
-def run_form(config: Any, target: Target, places: Places) -> RunForm:
+def make_run_form(config: Any, target: Target, places: Places) -> RunForm:
     """Return the form with the values of valohai.yaml. Raises NotFound and CannotRun."""
     if target.kind is TargetKind.PIPELINE:
         return RunForm(
             target=target,
             step=None,
-            parameters=tuple(pipeline_fields(config, target.name)),
+            parameters=tuple(iterate_pipeline_fields(config, target.name)),
             place=_place(places, "as each step says"),
             about=_about(),
         )
     blueprint = load_task(config, target.name) if target.kind is TargetKind.TASK else None
     step = load_step(config, blueprint.step if blueprint else target.name)
     own = step.environment if step.environment and step.environment in places.slugs else places.default
-    search, variants = search_fields(blueprint, step.parameters) if blueprint else ((), ())
+    search, variants = make_search_fields(blueprint, step.parameters) if blueprint else ((), ())
     fixed = {field.name: field for field in variants if field.key.startswith(PARAMETER)}
     return RunForm(
         target=target,
         step=step,
         search=search,
         variants=tuple(field for field in variants if not field.key.startswith(PARAMETER)),
-        parameters=tuple(fixed.get(item.name) or parameter_field(item) for item in step.parameters),
-        inputs=tuple(map(input_field, step.inputs)),
+        parameters=tuple(fixed.get(item.name) or make_parameter_field(item) for item in step.parameters),
+        inputs=tuple(map(make_input_field, step.inputs)),
         place=_place(places, own),
         container=tuple(_container(step)),
-        variables=(*map(variable_field, step.environment_variables), _more_variables()),
+        variables=(*map(make_variable_field, step.environment_variables), _more_variables()),
         about=_about(),
     )
 
@@ -152,17 +152,17 @@ def read_form(form: RunForm) -> tuple[Overrides, list[Problem]]:
     ), problems
 
 
-def undeclared(form: RunForm, texts: Texts) -> Iterator[Problem]:
+def find_undeclared(form: RunForm, texts: Texts) -> Iterator[Problem]:
     """Yield a problem for each text of a parameter, input or variable that the target does not declare."""
     fields = form.fields
     for key in texts:
         prefix = next(filter(key.startswith, NOUNS), "")
         if prefix and key not in fields:
             known = [field.name for field in fields.values() if field.key.startswith(prefix)]
-            yield Problem(unknown(NOUNS[prefix], key.removeprefix(prefix), known))
+            yield Problem(explain_unknown_name(NOUNS[prefix], key.removeprefix(prefix), known))
 
 
-def launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:
+def build_launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:
     """Return items of a valohai.yaml with the form's search and without emptied defaults; None if nothing changes them.
 
     Values that a launch can give are not in them.
@@ -171,12 +171,12 @@ def launched_items(config: Any, form: RunForm) -> list[dict[str, Any]] | None:
     changed = any(field.changed for field in (*form.search, *form.variants))
     if target.kind is TargetKind.PIPELINE or not (emptied or changed):
         return None
-    task = task_item(config, target.name)["task"] if target.kind is TargetKind.TASK else None
-    body: Mapping[str, Any] = step_items(config)[task["step"] if task else target.name]["step"]
+    task = get_task_item(config, target.name)["task"] if target.kind is TargetKind.TASK else None
+    body: Mapping[str, Any] = map_step_items(config)[task["step"] if task else target.name]["step"]
     if emptied:
         body = apply_override(body, {"parameters": [{"name": field.name} for field in emptied]})
     items: list[dict[str, Any]] = [{"step": dict(body)}]
-    return [*items, {"task": searched_items(task, form.fields)}] if task else items
+    return [*items, {"task": apply_search(task, form.fields)}] if task else items
 
 
 def _without_name(problem: str) -> str:
@@ -247,7 +247,7 @@ def _about() -> tuple[Field, ...]:
 def _container(step: Step) -> Iterator[Field]:
     yield Field(key="image", name="Image", control=Control.TEXT, default=(step.image,), values=(step.image,),
                 optional=False)  # fmt: skip
-    own = f"default: {limit_text(step.time_limit_s)}" if step.time_limit_s else "such as 90 min or 6 h"
+    own = f"default: {format_limit(step.time_limit_s)}" if step.time_limit_s else "such as 90 min or 6 h"
     yield Field(key="time_limit", name="Time limit", control=Control.TEXT, notes=own)
     for number, command in enumerate((*step.commands, "")):
         texts = (command,) if command else ()

@@ -8,8 +8,8 @@ from typing import Any
 
 from valohai_yaml.utils import listify
 
-from web.config.forms.fields import Control, Field, declared_text, parameter_field, text_of
-from web.config.steps.model import StepParameter, as_declared
+from web.config.forms.fields import Control, Field, format_declared_value, format_value, make_parameter_field
+from web.config.steps.model import StepParameter, to_declared_type
 from web.config.tasks.blueprint import OnChildError, SearchType, TaskBlueprint, Variant
 
 STYLE, ITEMS, RULE = "style:", "items:", "rule:"
@@ -37,7 +37,7 @@ LIMITS = {  # of a task's body: label and note
 WHOLE = ("execution-count", "maximum-queued-executions", "execution-batch-size")
 
 
-def search_fields(
+def make_search_fields(
     blueprint: TaskBlueprint, parameters: Sequence[StepParameter]
 ) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """Return the fields of a search, and those of its parameters."""
@@ -46,7 +46,7 @@ def search_fields(
     return tuple(_search(blueprint)), tuple(fields)
 
 
-def searched_items(task: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+def apply_search(task: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
     """Return the body of a task with the form's search. Changed parameters of one value are left to the launch."""
     body = dict(task)
     before = {variant["name"]: variant for variant in task.get("parameters", ())}
@@ -72,7 +72,7 @@ def _search(blueprint: TaskBlueprint) -> Iterator[Field]:
         "stop-condition": blueprint.stop_condition or None,
     }
     for key, (label, notes) in LIMITS.items():
-        texts = tuple(text_of(value) for value in listify(given[key]))
+        texts = tuple(format_value(value) for value in listify(given[key]))
         kind = "integer" if key in WHOLE else "string"
         yield Field(key=key, name=label, control=Control.TEXT, default=texts, values=texts, notes=notes, type=kind)
     yield _select("on-child-error", "If one fails", blueprint.on_child_error, {
@@ -89,16 +89,16 @@ def _variant(parameter: StepParameter, variant: Variant | None) -> Iterator[Fiel
     styles = STYLES if parameter.choices is None and parameter.type in ("integer", "float") else STYLES[:2]
     yield Field(key=f"{STYLE}{name}", name=name, control=Control.SELECT, default=(style,), values=(style,),
                 choices=styles, optional=False)  # fmt: skip
-    one = parameter_field(parameter)
+    one = make_parameter_field(parameter)
     if style == "single" and rules.get("value") is not None:
-        texts = (declared_text(parameter.type, rules["value"]),)
+        texts = (format_declared_value(parameter.type, rules["value"]),)
         one = replace(one, default=texts, values=texts)
     yield one
-    items = tuple(text_of(item) for item in rules.get("items") or ()) if style == "multiple" else ()
+    items = tuple(format_value(item) for item in rules.get("items") or ()) if style == "multiple" else ()
     yield Field(key=f"{ITEMS}{name}", name=name, control=Control.EACH, default=items, values=items,
                 type=parameter.type, notes="one value per line")  # fmt: skip
     for rule in dict.fromkeys(rule for names in RULES.values() for rule in names) if len(styles) > 2 else ():
-        written = tuple(text_of(value) for value in listify(rules.get(rule)))
+        written = tuple(format_value(value) for value in listify(rules.get(rule)))
         yield Field(key=f"{RULE}{rule}:{name}", name=rule, control=Control.TEXT, default=written, values=written)
 
 
@@ -125,7 +125,7 @@ def _limit(key: str, text: str) -> Any:
 
 def _number(text: str) -> Any:
     for kind in ("integer", "float"):
-        if (value := as_declared(kind, text)) is not text:
+        if (value := to_declared_type(kind, text)) is not text:
             return value
     return text
 

@@ -17,12 +17,12 @@ from valohai_yaml.objs.pipelines import PipelineParameter as LibraryParameter
 from valohai_yaml.objs.pipelines.edge_merge_mode import EdgeMergeMode
 
 from core.errors import CannotRun, InvalidInput, NotFound
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.config import conditions
 from web.config.pipelines import graph, sockets
 from web.config.pipelines.model import Edge, Node, NodeAction, OnError, PipelineBlueprint, PipelineParameter
-from web.config.pipelines.override import added_names, apply_override
-from web.config.steps.model import step_items
+from web.config.pipelines.override import apply_override, find_override_mistakes
+from web.config.steps.model import map_step_items
 from web.config.tasks.blueprint import load_task
 
 __all__ = [
@@ -32,9 +32,9 @@ __all__ = [
     "OnError",
     "PipelineBlueprint",
     "PipelineParameter",
+    "list_pipeline_names",
     "load_pipeline",
-    "pipeline_bodies",
-    "pipeline_names",
+    "map_pipeline_bodies",
 ]
 
 MAX_NODES = 100
@@ -49,12 +49,12 @@ THENS = ("stop-pipeline", "error-pipeline", "require-approval", "noop")
 LIBRARY = "library:"
 
 
-def pipeline_names(config: Any) -> tuple[str, ...]:
+def list_pipeline_names(config: Any) -> tuple[str, ...]:
     """Return the names of the pipelines of a stored configuration, in file order."""
-    return tuple(pipeline_bodies(config))
+    return tuple(map_pipeline_bodies(config))
 
 
-def pipeline_bodies(config: Any) -> dict[str, dict[str, Any]]:
+def map_pipeline_bodies(config: Any) -> dict[str, dict[str, Any]]:
     """Return the pipelines as written, by name; the last of several with the same name counts.
 
     `blueprint` is an old word for `pipeline`.
@@ -66,9 +66,9 @@ def pipeline_bodies(config: Any) -> dict[str, dict[str, Any]]:
 
 def load_pipeline(config: Any, name: str) -> PipelineBlueprint:
     """Load the pipeline `name` of a stored configuration. Raises NotFound, and InvalidInput if it cannot run here."""
-    written = pipeline_bodies(config)
+    written = map_pipeline_bodies(config)
     if name not in written:
-        raise NotFound(unknown("pipeline", name, written))
+        raise NotFound(explain_unknown_name("pipeline", name, written))
     body = written[name]
     if problem := _size_problem(body):
         raise CannotRun(f'pipeline "{name:.{NAME_CHARS}}"', [problem])
@@ -147,13 +147,13 @@ def _node(config: Any, declared: LibraryNode, override: Mapping[str, Any], notes
         raise InvalidInput(_other_commit(declared.commit))
     task = declared.task or "" if isinstance(declared, TaskNode) else ""
     step_name = load_task(config, task).step if task else declared.step
-    steps = step_items(config)
+    steps = map_step_items(config)
     if step_name not in steps:
-        raise NotFound(unknown("step", step_name, steps))
+        raise NotFound(explain_unknown_name("step", step_name, steps))
     item = steps[step_name]
     where = f'node "{declared.name}": '
     if override:
-        notes += [where + note for note in added_names(item["step"], override)]
+        notes += [where + note for note in find_override_mistakes(item["step"], override)]
         item = {"step": apply_override(item["step"], override)}
     return Node(
         name=declared.name,
@@ -195,8 +195,8 @@ def _edges(written: Iterable[Any], nodes: Mapping[str, Node], found: _PipelineFi
             found.problems.append(str(error))
         if isinstance(item, dict) and item.get("configuration"):
             found.notes.append(f"the configuration of the edge {source:.80} → {target:.80} is ignored")
-    found.problems += sockets.edge_problems(edges, nodes)
-    if not found.problems and (names := graph.cycle(nodes, {(edge.source, edge.target) for edge in edges})):
+    found.problems += sockets.find_edge_problems(edges, nodes)
+    if not found.problems and (names := graph.find_cycle(nodes, {(edge.source, edge.target) for edge in edges})):
         found.problems.append(f"its edges form a cycle: {' → '.join([*names, names[0]])}"[:500])
     return edges
 
@@ -230,7 +230,7 @@ def _target(text: str, nodes: Mapping[str, Node]) -> tuple[str, str]:
     if kind != "parameter":
         raise InvalidInput(f"{text:.200} is not a parameter of a node; write NODE.parameter.NAME")
     if node not in nodes:
-        raise InvalidInput(f"{text:.200}: {unknown('node', node, nodes)}")
-    if key not in sockets.declared_sockets(nodes[node], "parameter"):
+        raise InvalidInput(f"{text:.200}: {explain_unknown_name('node', node, nodes)}")
+    if key not in sockets.map_declared_sockets(nodes[node], "parameter"):
         raise InvalidInput(f'{text:.200}: the step of node "{node:.80}" has no parameter "{key:.80}"')
     return node, key

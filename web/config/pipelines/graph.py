@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable
 from web.config.pipelines.model import PipelineBlueprint
 
 
-def layers(blueprint: PipelineBlueprint) -> tuple[tuple[str, ...], ...]:
+def compute_layers(blueprint: PipelineBlueprint) -> tuple[tuple[str, ...], ...]:
     """Return the nodes' names in layers: each node is in the first layer after all nodes it needs; in file order."""
     placed, _ = _placed([node.name for node in blueprint.nodes], blueprint.arrows)
     return tuple(placed)
 
 
-def cycle(names: Collection[str], arrows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+def find_cycle(names: Collection[str], arrows: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Return the names along one cycle, () if there is none.
 
     `arrows` are (source, target) pairs of these names.

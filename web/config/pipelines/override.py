@@ -8,8 +8,8 @@ from typing import Any
 import valohai_yaml
 
 from core.errors import InvalidInput
-from web.config.steps.property_rules import step_problems
-from web.config.steps.unused import unused_keys
+from web.config.steps.property_rules import find_step_problems
+from web.config.steps.unused import find_unused_keys
 
 REPLACED = ("image", "command", "environment", "mounts", "autorestart", "runtime-config-preset",
             "time-limit", "no-output-timeout")  # fmt: skip
@@ -27,7 +27,7 @@ def apply_override(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict
     for key in MERGED:
         if key in override:
             merged[key] = _by_name(step.get(key, ()), override[key])
-    problems = [*step_problems(merged)]
+    problems = [*find_step_problems(merged)]
     if problems:
         raise InvalidInput("; ".join(problems))
     try:
@@ -37,9 +37,9 @@ def apply_override(step: Mapping[str, Any], override: Mapping[str, Any]) -> dict
     return merged
 
 
-def added_names(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
+def find_override_mistakes(step: Mapping[str, Any], override: Mapping[str, Any]) -> Iterator[str]:
     """Yield sentences about items of an override that the step lacks or that have no effect: likely mistakes."""
-    yield from (f"its override: {key} has no effect: {reason}" for key, reason in unused_keys(override))
+    yield from (f"its override: {key} has no effect: {reason}" for key, reason in find_unused_keys(override))
     for key, kind in KINDS.items():
         known = {item["name"] for item in step.get(key, ())}
         for item in override.get(key, ()):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import CannotRun, InvalidInput, Problem
-from core.names import unknown
-from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, pipeline_bodies
+from core.names import explain_unknown_name
+from web.config.pipelines.blueprint import PROBLEMS, load_pipeline, map_pipeline_bodies
 from web.config.pipelines.model import Node, PipelineBlueprint
-from web.config.steps.model import step_items
+from web.config.steps.model import map_step_items
 from web.config.steps.resolve import PLACEHOLDER, resolve
 from web.config.tasks import plan as tasks
-from web.config.tasks.blueprint import task_item
+from web.config.tasks.blueprint import get_task_item
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def plan(
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
     known = [parameter.name for parameter in blueprint.parameters]
     problems: list[str] = [
-        Problem(unknown("pipeline parameter", key, known), "parameters", key, "does_not_exist")
+        Problem(explain_unknown_name("pipeline parameter", key, known), "parameters", key, "does_not_exist")
         for key in given
         if key not in known
     ]
@@ -55,13 +55,13 @@ def plan(
         try:
             _try(needed, blueprint, node, given, provided)
         except InvalidInput as error:
-            problems.append(f'node "{node.name}": {reason(error)}')
+            problems.append(f'node "{node.name}": {explain_cannot_run(error)}')
     if problems:
         raise CannotRun(f'pipeline "{name}"', problems[:PROBLEMS])
     return PipelinePlan(blueprint=blueprint, config=needed, parameters=given)
 
 
-def parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pipeline parameters' values for the parameters of a node's step: the given value, else the default.
 
     None means no value.
@@ -74,7 +74,7 @@ def parameter_values(blueprint: PipelineBlueprint, node: str, given: Mapping[str
     return values
 
 
-def task_items(
+def build_task_items(
     config: Any, node: Node, variants: Mapping[str, Sequence[Any]], step: Mapping[str, Any] | None = None
 ) -> tuple[list[dict[str, Any]], str]:
     """Return the items of a valohai.yaml that declare the task of a node, and the task's name.
@@ -84,23 +84,23 @@ def task_items(
     """
     declared: dict[str, Any] = {"name": node.name, "type": "grid_search"}
     if node.task:
-        declared = task_item(config, node.task)["task"]
-    task = {**tasks.with_variants(declared, variants), "step": node.step_name}
+        declared = get_task_item(config, node.task)["task"]
+    task = {**tasks.apply_variants(declared, variants), "step": node.step_name}
     return [{"step": dict(step or node.step["step"])}, {"task": task}], str(task["name"])
 
 
-def reason(error: InvalidInput) -> str:
+def explain_cannot_run(error: InvalidInput) -> str:
     """Return why a step or a task cannot run, without its name."""
     return "; ".join(error.problems) if isinstance(error, CannotRun) else str(error)
 
 
 def _needed(config: Any, blueprint: PipelineBlueprint) -> list[dict[str, Any]]:
     """Return the items of the pipeline and of the steps and tasks that its nodes name."""
-    steps = step_items(config)
+    steps = map_step_items(config)
     return [
         *(steps[name] for name in dict.fromkeys(node.step_name for node in blueprint.nodes)),
-        *(task_item(config, name) for name in dict.fromkeys(node.task for node in blueprint.nodes) if name),
-        {"pipeline": pipeline_bodies(config)[blueprint.name]},
+        *(get_task_item(config, name) for name in dict.fromkeys(node.task for node in blueprint.nodes) if name),
+        {"pipeline": map_pipeline_bodies(config)[blueprint.name]},
     ]
 
 
@@ -113,9 +113,9 @@ def _try(
         for kind in ("input", "parameter", "environment-variable")
     }
     step = _without_needs(node, fed["input"], fed["parameter"], fed["environment-variable"])
-    values = parameter_values(blueprint, node.name, given)
+    values = resolve_parameter_values(blueprint, node.name, given)
     if node.kind == "task":
-        items, name = task_items(config, node, {}, step)
+        items, name = build_task_items(config, node, {}, step)
         tasks.plan(items, name, parameters=values, provided=provided)
     else:
         resolve([{"step": step}], node.step_name, parameters=values, provided=provided)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from core.errors import InvalidInput
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.config.pipelines.model import Edge, Node
 
 SHOWN_CHARS = 200
@@ -50,21 +50,21 @@ def parse_edge(source: str, target: str) -> Edge:
         target_key=to_key,
     )
     if serving := [kind for kind in (from_type, to_type) if kind in SERVING]:
-        raise InvalidInput(f"{socket_text(found)} is for deployments ({serving[0]}), which do not run here")
+        raise InvalidInput(f"{format_edge(found)} is for deployments ({serving[0]}), which do not run here")
     if from_type not in SOURCES.get(to_type, ()):
-        raise InvalidInput(f"{socket_text(found)}: {from_type} cannot lead into {to_type}{_advice(to_type)}")
+        raise InvalidInput(f"{format_edge(found)}: {from_type} cannot lead into {to_type}{_advice(to_type)}")
     if max(len(from_key), len(to_key)) > KEY_CHARS:
-        raise InvalidInput(f"{socket_text(found)} has a name of more than {KEY_CHARS} characters")
+        raise InvalidInput(f"{format_edge(found)} has a name of more than {KEY_CHARS} characters")
     return found
 
 
-def socket_text(found: Edge) -> str:
+def format_edge(found: Edge) -> str:
     return f"the edge {found.text:.{SHOWN_CHARS}}"
 
 
-def edge_problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
+def find_edge_problems(edges: Sequence[Edge], nodes: Mapping[str, Node]) -> Iterator[str]:
     """Yield sentences about edges with missing ends, and about several edges to an end that accepts only one."""
-    known = {(name, kind): declared_sockets(node, kind).keys() for name, node in nodes.items() for kind in KEYS}
+    known = {(name, kind): map_declared_sockets(node, kind).keys() for name, node in nodes.items() for kind in KEYS}
     for found in edges:
         yield from _end_problems(found, nodes, known)
     ends = Counter((e.target, e.target_type, e.target_key) for e in edges if e.target_type in SINGLE)
@@ -77,26 +77,26 @@ def _end_problems(
     found: Edge, nodes: Collection[str], known: Mapping[tuple[str, str], Collection[str]]
 ) -> Iterator[str]:
     if missing := [name for name in (found.source, found.target) if name not in nodes]:
-        yield f"{socket_text(found)}: {unknown('node', missing[0], nodes)}"
+        yield f"{format_edge(found)}: {explain_unknown_name('node', missing[0], nodes)}"
         return
     if found.source == found.target:
-        yield f"{socket_text(found)} leads from a node to itself"
+        yield f"{format_edge(found)} leads from a node to itself"
     if found.target_type == "dependency":
         return
-    if found.source_type in KEYS and not matching_files(known[found.source, found.source_type], found):
-        yield f"{socket_text(found)}: {_lacks(found.source, found.source_type, found.source_key)}"
+    if found.source_type in KEYS and not list_matching_files(known[found.source, found.source_type], found):
+        yield f"{format_edge(found)}: {_lacks(found.source, found.source_type, found.source_key)}"
     if found.target_key not in known[found.target, found.target_type]:
-        yield f"{socket_text(found)}: {_lacks(found.target, found.target_type, found.target_key)}"
+        yield f"{format_edge(found)}: {_lacks(found.target, found.target_type, found.target_key)}"
 
 
-def matching_files(known: Iterable[str], found: Edge) -> list[str]:
+def list_matching_files(known: Iterable[str], found: Edge) -> list[str]:
     """Return the names of the source that an edge refers to; for inputs also those that match a pattern."""
     if found.source_type == "input":
         return [name for name in known if name == found.source_key or fnmatchcase(name, found.source_key)]
     return [name for name in known if name == found.source_key]
 
 
-def declared_sockets(node: Node, kind: str) -> dict[str, Mapping[str, Any]]:
+def map_declared_sockets(node: Node, kind: str) -> dict[str, Mapping[str, Any]]:
     """Return the inputs, parameters or environment variables of a node's step, by name."""
     return {item["name"]: item for item in node.step["step"].get(KEYS[kind], ())}
 

@@ -16,10 +16,11 @@ from web.config.pipelines.model import Edge, Node
 
 
 @dataclass
-class Values:
+class NodeValues:
     """Values that a node gets in addition to its step's defaults.
 
-    `variants` are parameters of a task's step with values to try one by one. `notes` report edges that provided nothing.
+    `variants` are parameters of a task's step with values to try one by one. `notes` report edges that provided
+    nothing.
     """
 
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -32,12 +33,12 @@ class Values:
         """Add each file once, after those of other edges and, if the node says so, after the defaults."""
         key = edge.target_key
         if key not in self.inputs:
-            default = sockets.declared_sockets(node, "input")[key].get("default") if node.appends else None
+            default = sockets.map_declared_sockets(node, "input")[key].get("default") if node.appends else None
             self.inputs[key] = [str(url) for url in listify(default)]
         before = len(self.inputs[key])
         self.inputs[key] = list(dict.fromkeys([*self.inputs[key], *urls]))
         if len(self.inputs[key]) == before:
-            self.notes.append(f"{sockets.socket_text(edge)} provides no file")
+            self.notes.append(f"{sockets.format_edge(edge)} provides no file")
 
     def add_value(self, node: Node, edge: Edge, value: Any) -> None:
         """Add a value; None means no value.
@@ -46,7 +47,7 @@ class Values:
         """
         key = edge.target_key
         if value is None:
-            self.notes.append(f"{sockets.socket_text(edge)} provides no value")
+            self.notes.append(f"{sockets.format_edge(edge)} provides no value")
         elif edge.target_type == "environment-variable":
             self.environment_variables[key] = value if isinstance(value, str) else json.dumps(value)
         elif node.kind == "task" and isinstance(value, list) and _spreads(node, key, value):
@@ -57,17 +58,17 @@ class Values:
 
 
 def _spreads(node: Node, parameter: str, value: Sequence[Any]) -> bool:
-    multiple = sockets.declared_sockets(node, "parameter")[parameter].get("multiple", "none") != "none"
+    multiple = sockets.map_declared_sockets(node, "parameter")[parameter].get("multiple", "none") != "none"
     return not multiple or (bool(value) and all(isinstance(item, list) for item in value))
 
 
-def one_or_all(values: Sequence[Any]) -> Any:
+def merge_values(values: Sequence[Any]) -> Any:
     """Return the value if all are equal, otherwise the list of different ones; None if there is none."""
     different = [value for at, value in enumerate(values) if value is not None and value not in values[:at]]
     return different[0] if len(different) == 1 else different or None
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
+def make_matcher(pattern: str) -> Callable[[str], bool]:
     """Return a function that checks whether a path below the outputs' directory matches; `*` matches `/` too.
 
     A pattern without `/` may also match only the last part of the path.

@@ -9,7 +9,7 @@ import yaml
 from web.config.steps.load import LOADER
 
 
-class Lines:
+class LineNumbers:
     """Line numbers, from 1 on, of the values of a file that `web.config.steps.load.load` has accepted."""
 
     def __init__(self, text: str) -> None:
@@ -35,7 +35,7 @@ def _pair(mapping: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | 
     return next((pair for pair in reversed(mapping.value) if pair[0].value == key), None)
 
 
-def syntax_message(error: yaml.MarkedYAMLError) -> str:
+def describe_syntax_error(error: yaml.MarkedYAMLError) -> str:
     """Say in which line a text is not valid YAML, and why."""
     mark = error.problem_mark or error.context_mark
     said = " ".join(filter(None, (error.problem, error.context)))

@@ -8,14 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import valohai_yaml
-from valohai_yaml.objs.input import DownloadIntent
+from valohai_yaml.objs.environment_variable import EnvironmentVariable
+from valohai_yaml.objs.input import DownloadIntent, Input
 from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.objs.step import Step as LibraryStep
 from valohai_yaml.utils import listify
 
 from core.errors import NotFound
-from core.names import unknown
-from web.config.steps.unused import DESCRIBING, GPU_DEVICE, HOST_MOUNT_TYPES, unused_keys
+from core.names import explain_unknown_name
+from web.config.steps.unused import DESCRIBING, GPU_DEVICE, HOST_MOUNT_TYPES, find_unused_keys
 
 MIB = 1024 * 1024  # the unit of resources.memory
 MAX_AMOUNT = 2.0**32
@@ -98,36 +99,36 @@ class Step:
     notes: tuple[str, ...]
 
 
-def step_items(config: Any) -> dict[str, dict[str, Any]]:
-    """Return the items that declare steps, by name in file order; the last of the same name counts, as in the library."""
+def map_step_items(config: Any) -> dict[str, dict[str, Any]]:
+    """Return the items that declare steps, by name in file order; of equal names the last counts, as in the library."""
     items = config if isinstance(config, list) else []
     return {item["step"]["name"]: {"step": item["step"]} for item in items if "step" in item}
 
 
 def load_step(config: Any, name: str) -> Step:
     """Load the step `name` of a stored configuration (`Configuration.config`). Raises NotFound."""
-    return read_step(library_step(config, name))
+    return read_step(load_library_step(config, name))
 
 
-def library_step(config: Any, name: str) -> LibraryStep:
+def load_library_step(config: Any, name: str) -> LibraryStep:
     """Return the step as the library's object, which validates values and builds commands.
 
     Choices are converted to the parameter's declared type: YAML reads 1e-5 as text. Raises NotFound.
     """
-    items = step_items(config)
+    items = map_step_items(config)
     if name not in items:
-        raise NotFound(unknown("step", name, items))
+        raise NotFound(explain_unknown_name("step", name, items))
     step = valohai_yaml.parse([items[name]], validate=False).steps[name]
     for parameter in step.parameters.values():
         if parameter.choices is not None and parameter.type != "flag":
-            parameter.choices = [as_declared(parameter.type, choice) for choice in parameter.choices]
+            parameter.choices = [to_declared_type(parameter.type, choice) for choice in parameter.choices]
     return step
 
 
 CASTS: dict[str, Callable[[str], Any]] = {"integer": lambda text: int(text, 10), "float": float, "string": str}
 
 
-def as_declared(kind: str, value: Any) -> Any:
+def to_declared_type(kind: str, value: Any) -> Any:
     """Return a scalar as the declared type of its parameter, or unchanged if it cannot be converted."""
     if value is None or isinstance(value, dict | list):
         return value
@@ -144,29 +145,10 @@ def read_step(step: LibraryStep) -> Step:
         name=step.name,
         image=step.image.strip(),
         commands=tuple(listify(step.command)),
-        parameters=tuple(_parameter(parameter) for parameter in step.parameters.values()),
-        inputs=tuple(
-            StepInput(
-                name=item.name,
-                default=tuple(listify(item.default)),
-                optional=item.optional,
-                filename=item.filename,
-                keep_directories=str(item.keep_directories.value),
-                on_demand=item.download is DownloadIntent.ON_DEMAND,
-                description=item.description or "",
-            )
-            for item in step.inputs.values()
-        ),
+        parameters=tuple(map(_parameter, step.parameters.values())),
+        inputs=tuple(map(_input, step.inputs.values())),
         environment=step.environment,
-        environment_variables=tuple(
-            StepVariable(
-                name=variable.name,
-                default=variable.default,
-                optional=variable.optional,
-                description=variable.description or "",
-            )
-            for variable in step.environment_variables.values()
-        ),
+        environment_variables=tuple(map(_variable, step.environment_variables.values())),
         gpus=None if devices is None else int(devices.get(GPU_DEVICE, 0)),  # an explicit "no devices" is 0
         memory=round(_positive(step.resources.memory.max) * MIB),
         cpus=_positive(step.resources.cpu.max),
@@ -201,6 +183,27 @@ def _parameter(parameter: Parameter) -> StepParameter:
     )
 
 
+def _input(item: Input) -> StepInput:
+    return StepInput(
+        name=item.name,
+        default=tuple(listify(item.default)),
+        optional=item.optional,
+        filename=item.filename,
+        keep_directories=str(item.keep_directories.value),
+        on_demand=item.download is DownloadIntent.ON_DEMAND,
+        description=item.description or "",
+    )
+
+
+def _variable(variable: EnvironmentVariable) -> StepVariable:
+    return StepVariable(
+        name=variable.name,
+        default=variable.default,
+        optional=variable.optional,
+        description=variable.description or "",
+    )
+
+
 def _limit(duration: timedelta | None) -> float | None:
     """Return seconds; a limit of 0 means none."""
     return duration.total_seconds() or None if duration is not None else None
@@ -213,6 +216,6 @@ def _positive(value: Any) -> float:
 
 def _notes(step: LibraryStep) -> Iterator[str]:
     declared: Any = step._original_data or {}  # noqa: SLF001 - the only place that has the keys as written
-    for key, reason in unused_keys(declared):
+    for key, reason in find_unused_keys(declared):
         if reason not in DESCRIBING:
             yield f"{key} has no effect: {reason}"

@@ -1,6 +1,6 @@
 """Parse a valohai.yaml into a Configuration, in this process.
 
-Use `web.config.steps.sandbox.parse_limited` for untrusted files.
+Use `web.config.steps.parse_in_child.parse_limited` for untrusted files.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from valohai_yaml.lint import LintResult, lint
 from valohai_yaml.objs.step import Step as LibraryStep
 
 from core.errors import InvalidInput, InvalidYaml, NotFound
-from web.config.pipelines.blueprint import load_pipeline, pipeline_names
-from web.config.steps.lines import Lines, syntax_message
+from web.config.pipelines.blueprint import list_pipeline_names, load_pipeline
+from web.config.steps.json_schema import describe_schema_errors, explain_unknown_key, list_schema_errors
+from web.config.steps.lines import LineNumbers, describe_syntax_error
 from web.config.steps.load import YAML_BYTES, load
-from web.config.steps.model import library_step
-from web.config.steps.property_rules import step_advice, step_problems
-from web.config.steps.schema import schema_errors, schema_messages, unknown_key
-from web.config.steps.unused import unused_keys
-from web.config.tasks.blueprint import load_task, task_names
+from web.config.steps.model import load_library_step
+from web.config.steps.property_rules import find_step_advice, find_step_problems
+from web.config.steps.unused import find_unused_keys
+from web.config.tasks.blueprint import list_task_names, load_task
 from web.config.tasks.search import search
 
 __all__ = ["YAML_BYTES", "Configuration", "parse"]
@@ -64,7 +64,7 @@ def parse(data: bytes, items: int = ITEMS) -> Configuration:
     except InvalidYaml:
         raise
     except yaml.MarkedYAMLError as error:
-        raise InvalidYaml([syntax_message(error)[:MESSAGE_CHARS]]) from None
+        raise InvalidYaml([describe_syntax_error(error)[:MESSAGE_CHARS]]) from None
     except MemoryError:
         raise InvalidYaml(["reading valohai.yaml needs more memory than allowed"]) from None
     except Exception as error:  # noqa: BLE001 - the libraries raise nine unrelated classes on bad input
@@ -78,12 +78,12 @@ def _parse(data: bytes, items: int) -> Configuration:
     if not isinstance(config, list):
         raise InvalidYaml(["valohai.yaml must be a list of items such as `- step:`, each beginning with a dash"])
     _check_count(config, items)
-    lines = functools.cache(lambda: Lines(data.decode("utf-8-sig")))
+    lines = functools.cache(lambda: LineNumbers(data.decode("utf-8-sig")))
     config, left_out_by_schema = _keep_valid(config, lines)
     unknown = _unknown_items(config, lines)
     config, left_out_by_parser = _keep_parsable(config)
     steps = [item["step"] for item in config if "step" in item]
-    if problems := [problem for step in steps for problem in step_problems(step)]:
+    if problems := [problem for step in steps for problem in find_step_problems(step)]:
         raise InvalidYaml(_capped(problems))
     names = tuple(dict.fromkeys(step["name"] for step in steps))
     advice = [
@@ -93,7 +93,7 @@ def _parse(data: bytes, items: int) -> Configuration:
         *_unsupported(config),
         *_task_advice(config),
         *_pipeline_advice(config),
-        *(sentence for step in steps for sentence in step_advice(step)),
+        *(sentence for step in steps for sentence in find_step_advice(step)),
         *_unused(steps),
         *_lint(config),
     ]
@@ -113,12 +113,12 @@ def _check_count(config: list[Any], items: int) -> None:
         )
 
 
-def _keep_valid(config: list[Any], lines: Callable[[], Lines]) -> tuple[list[Any], list[str]]:
+def _keep_valid(config: list[Any], lines: Callable[[], LineNumbers]) -> tuple[list[Any], list[str]]:
     """Leave out endpoints and deployments that violate the schema; reject the file for any other violation."""
-    errors = schema_errors(config)
+    errors = list_schema_errors(config)
     failures = [tuple(error.absolute_path)[:2] for error in errors]
     if any(len(path) < 2 or path[1] not in SERVING for path in failures):
-        raise InvalidYaml(_capped(schema_messages(errors, lines())))
+        raise InvalidYaml(_capped(describe_schema_errors(errors, lines())))
     kept, notes = [], []
     found: dict[int, set[str]] = {}
     for at, key in failures:
@@ -131,7 +131,7 @@ def _keep_valid(config: list[Any], lines: Callable[[], Lines]) -> tuple[list[Any
     return kept, notes
 
 
-def _unknown_items(config: list[Any], lines: Callable[[], Lines]) -> list[str]:
+def _unknown_items(config: list[Any], lines: Callable[[], LineNumbers]) -> list[str]:
     """Say which items are of no known kind: the library ignores them."""
     found = []
     for index, item in enumerate(config):
@@ -139,7 +139,7 @@ def _unknown_items(config: list[Any], lines: Callable[[], Lines]) -> list[str]:
             key = next(iter(item), "")
             line = lines().of([index], key) if key else None
             found.append(
-                f"{f'line {line}: ' if line else ''}{unknown_key(key, get_close_matches(key[:80], KINDS, n=1))}"
+                f"{f'line {line}: ' if line else ''}{explain_unknown_key(key, get_close_matches(key[:80], KINDS, n=1))}"
             )
     return found
 
@@ -174,7 +174,7 @@ def _unused(steps: list[dict[str, Any]]) -> Iterator[str]:
     """Yield a sentence for each key without effect, with the steps that have it."""
     found: dict[tuple[str, str], list[str]] = {}
     for step in steps:
-        for key_and_reason in unused_keys(step):
+        for key_and_reason in find_unused_keys(step):
             found.setdefault(key_and_reason, []).append(f'"{step["name"]:.80}"')
     for (key, reason), names in found.items():
         more = f" and {len(names) - SHOWN_STEPS} more" if len(names) > SHOWN_STEPS else ""
@@ -187,11 +187,11 @@ def _task_advice(config: list[Any]) -> Iterator[str]:
     Each task may take time.
     """
     steps: dict[str, LibraryStep] = {}
-    for name in task_names(config)[:MESSAGES]:
+    for name in list_task_names(config)[:MESSAGES]:
         try:
             blueprint = load_task(config, name)
             if blueprint.step not in steps:
-                steps[blueprint.step] = library_step(config, blueprint.step)
+                steps[blueprint.step] = load_library_step(config, blueprint.step)
             search(blueprint, steps[blueprint.step], {})
         except NotFound as error:
             yield f'task "{name}": {error}'
@@ -202,7 +202,7 @@ def _task_advice(config: list[Any]) -> Iterator[str]:
 
 
 def _pipeline_advice(config: list[Any]) -> Iterator[str]:
-    for name in pipeline_names(config):
+    for name in list_pipeline_names(config):
         try:
             notes = load_pipeline(config, name).notes
         except (NotFound, InvalidInput) as error:

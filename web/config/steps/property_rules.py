@@ -20,7 +20,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 QUOTED_PLACEHOLDER = re.compile(r"[\"'](\{parameter(?:-value)?:[^{}\"']*\})")
 
 
-def commands_of(step: Mapping[str, Any]) -> list[str]:
+def list_commands(step: Mapping[str, Any]) -> list[str]:
     command = step["command"]
     return [command] if isinstance(command, str) else list(command)
 
@@ -30,7 +30,7 @@ def is_path_safe(name: str) -> bool:
     return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
 
 
-def step_problems(step: Mapping[str, Any]) -> Iterator[str]:
+def find_step_problems(step: Mapping[str, Any]) -> Iterator[str]:
     """Yield sentences about what makes a schema-valid step unusable."""
     where = f'step "{step["name"][:NAME_CHARS]}"'
     if not step["name"].strip():
@@ -39,13 +39,13 @@ def step_problems(step: Mapping[str, Any]) -> Iterator[str]:
         yield f"step {step['name']!r:.80}: a name cannot contain control characters"
     if not step["image"].strip():
         yield f"{where}: image is empty"
-    yield from _command_problems(where, commands_of(step))
+    yield from _command_problems(where, list_commands(step))
     for parameter in step.get("parameters", ()):
         yield from _parameter_problems(where, parameter)
     for item in step.get("inputs", ()):
         yield from _input_problems(where, item)
     for variable in step.get("environment-variables", ()):
-        yield from variable_problems(f"{where}: environment variable", variable["name"])
+        yield from find_variable_problems(f"{where}: environment variable", variable["name"])
     for key in ("time-limit", "no-output-timeout"):
         if isinstance(step.get(key), int) and step[key] < 0:
             yield f"{where}: {key} is {step[key]}; it must be positive, or 0 for none"
@@ -87,19 +87,19 @@ def _input_problems(where: str, item: Mapping[str, Any]) -> Iterator[str]:
         yield f'{where}: input "{name:.64}": {filename!r:.80} cannot be the name of a file'
 
 
-def variable_problems(where: str, name: str) -> Iterator[str]:
+def find_variable_problems(where: str, name: str) -> Iterator[str]:
     if not name.strip() or "=" in name or CONTROL.search(name):
         yield f"{where} {name!r:.80}: a name cannot be empty or contain = or control characters"
 
 
-def step_advice(step: Mapping[str, Any]) -> Iterator[str]:
+def find_step_advice(step: Mapping[str, Any]) -> Iterator[str]:
     """Yield sentences about valid but probably unintended parts of a step."""
     where = f'step "{step["name"]}"'
     for key, kind in (("parameters", "parameter"), ("inputs", "input"), ("environment-variables", "variable")):
         for name, count in Counter(item["name"] for item in step.get(key, ())).items():
             if count > 1:
                 yield f'{where}: {kind} "{name}" is declared {count} times; the last one is used'
-    placeholders = {found for command in commands_of(step) for found in QUOTED_PLACEHOLDER.findall(command)}
+    placeholders = {found for command in list_commands(step) for found in QUOTED_PLACEHOLDER.findall(command)}
     for placeholder in sorted(placeholders):
         yield (
             f"{where}: {placeholder} is in quotes, but values are already quoted for the shell: "

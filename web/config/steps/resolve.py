@@ -17,12 +17,12 @@ from valohai_yaml.utils import listify
 
 from core import datum
 from core.errors import CannotRun, Problem
-from core.names import unknown
-from core.text import not_text
+from core.names import explain_unknown_name
+from core.text import find_text_problem
 from core.wire import InputSpec
 from web.config.steps.load import JSON_INTEGERS
-from web.config.steps.model import Step, StepInput, StepVariable, as_declared, library_step, read_step
-from web.config.steps.property_rules import variable_problems
+from web.config.steps.model import Step, StepInput, StepVariable, load_library_step, read_step, to_declared_type
+from web.config.steps.property_rules import find_variable_problems
 from web.config.steps.variables import VALUE_BYTES, is_reserved
 
 COMMANDS_BYTES = 4 * 1024**2  # of all commands with their values, estimated generously
@@ -86,7 +86,7 @@ def resolve(
     A given input replaces the default list; variables that the step does not declare are passed on; those `provided`
     get their values later. Raises NotFound for an unknown step and UnresolvedStep with every problem found.
     """
-    library = library_step(config, name)
+    library = load_library_step(config, name)
     step = read_step(library)
     found = _Findings(notes=list(step.notes))
     values = _parameters(library, parameters or {}, found)
@@ -111,7 +111,7 @@ def resolve(
 
 
 def _parameters(step: LibraryStep, given: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
-    found.problems += unknown_names("parameter", given, step.parameters)
+    found.problems += find_unknown_names("parameter", given, step.parameters)
     values = {}
     for name, parameter in step.parameters.items():
         value = given.get(name)
@@ -146,9 +146,9 @@ def _atom(parameter: Parameter, value: Any) -> Any:
         if str(value).lower() not in FLAG_WORDS:
             raise ValueError(f"{_shown(value)} is neither true nor false")
         return FLAG_WORDS[str(value).lower()]
-    if isinstance(value, str) and (reason := not_text(value)):
+    if isinstance(value, str) and (reason := find_text_problem(value)):
         raise ValueError(reason)
-    return _validated(parameter, as_declared(parameter.type, value))
+    return _validated(parameter, to_declared_type(parameter.type, value))
 
 
 def _validated(parameter: Parameter, value: Any) -> Any:
@@ -169,7 +169,7 @@ def _inputs(
     found: _Findings,
 ) -> dict[str, InputSpec]:
     by_name = {item.name: item for item in declared}
-    found.problems += unknown_names("input", given, by_name)
+    found.problems += find_unknown_names("input", given, by_name)
     specs = {}
     for name, item in by_name.items():
         uris = given.get(name)
@@ -207,7 +207,7 @@ def _plain_text(value: Any) -> str:
 def _cannot_fetch(url: str) -> str | None:
     if len(url) > VALUE_BYTES:
         return f"its URL is longer than {VALUE_BYTES:,} characters"
-    if BLANK.search(url) or not_text(url):
+    if BLANK.search(url) or find_text_problem(url):
         return f"{_shown(url)} contains spaces or control characters; write %20 for a space"
     try:
         parts = urlsplit(url)
@@ -248,10 +248,10 @@ def _variables(
 
 
 def _variable_problems(name: str, value: Any) -> list[str]:
-    problems = list(variable_problems("environment variable", name))
+    problems = list(find_variable_problems("environment variable", name))
     if not isinstance(value, str):
         problems.append(f"environment variable {name!s:.80}: {_shown(value)} is not text")
-    elif reason := not_text(value):
+    elif reason := find_text_problem(value):
         problems.append(f"environment variable {name:.80}: {reason}")
     elif len(value.encode()) > VALUE_BYTES:
         problems.append(f"environment variable {name:.80} is larger than {VALUE_BYTES:,} bytes")
@@ -260,7 +260,7 @@ def _variable_problems(name: str, value: Any) -> list[str]:
 
 def _image(image: str, found: _Findings) -> str:
     image = image.strip()
-    if not image or BLANK.search(image) or not_text(image):
+    if not image or BLANK.search(image) or find_text_problem(image):
         found.add(f"{_shown(image)} is not the name of an image", "image")
     return image
 
@@ -303,9 +303,9 @@ def _json_values(values: Mapping[str, Any], found: _Findings) -> dict[str, Any]:
     return plain
 
 
-def unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[Problem]:
+def find_unknown_names(kind: str, given: Iterable[Any], declared: Mapping[str, Any]) -> list[Problem]:
     return [
-        Problem(unknown(kind, name, declared), f"{kind}s", str(name), "does_not_exist")
+        Problem(explain_unknown_name(kind, name, declared), f"{kind}s", str(name), "does_not_exist")
         for name in given
         if name not in declared
     ]

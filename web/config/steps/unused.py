@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 GPU_DEVICE = "nvidia.com/gpu"
@@ -22,11 +22,11 @@ MOUNT = {"options": "mounts are read-only or writable, and nothing else"}
 DESCRIBING = frozenset({DISPLAY, STEP["outputs"]})  # reasons of keys that are not supposed to change a run
 
 
-def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def find_unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) for the body of a step or of a step's override, once per key."""
-    yield from _present(step, STEP, "")
+    yield from ((key, reason) for key, reason in STEP.items() if step.get(key))
     mounts = [mount for mount in step.get("mounts") or () if isinstance(mount, Mapping)]
-    yield from _present_in_any(mounts, MOUNT, "mounts: ")
+    yield from ((f"mounts: {key}", why) for key, why in MOUNT.items() if any(mount.get(key) for mount in mounts))
     for mount in mounts:
         if mount.get("type") not in HOST_MOUNT_TYPES:
             reason = f"directories of the runner are mounted, not {mount['type']}"
@@ -38,13 +38,3 @@ def unused_keys(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for device in resources.get("devices") or {}:
         if device != GPU_DEVICE:
             yield f'resources.devices "{device}"', f"only {GPU_DEVICE} is supported"
-
-
-def _present(item: Mapping[str, Any], reasons: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
-    yield from ((f"{where}{key}", reason) for key, reason in reasons.items() if item.get(key))
-
-
-def _present_in_any(
-    items: Sequence[Mapping[str, Any]], reasons: Mapping[str, str], where: str
-) -> Iterator[tuple[str, str]]:
-    yield from dict.fromkeys(found for item in items for found in _present(item, reasons, where))

@@ -11,7 +11,7 @@ LIBRARIES = ("jsonschema", "pyyaml", "valohai-yaml")
 
 
 @functools.cache
-def parser_version() -> str:
+def compute_parser_version() -> str:
     """Return text that differs whenever our code or the libraries might read the same valohai.yaml differently."""
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()

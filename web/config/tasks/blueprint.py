@@ -13,7 +13,7 @@ from valohai_yaml.objs.task import Task as LibraryTask
 from valohai_yaml.objs.task import TaskType
 
 from core.errors import CannotRun, NotFound, Problem
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.config import conditions
 
 NAME_CHARS = 80
@@ -69,7 +69,7 @@ class TaskBlueprint:
     notes: tuple[str, ...]
 
 
-def task_names(config: Any) -> tuple[str, ...]:
+def list_task_names(config: Any) -> tuple[str, ...]:
     """Return the names of the tasks of a stored configuration, in file order."""
     return tuple(_items(config))
 
@@ -78,13 +78,13 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     """Load the task `name` of a stored configuration. Raises NotFound, and CannotRun if it cannot run here."""
     items = _items(config)
     if name not in items:
-        raise NotFound(unknown("task", name, items))
+        raise NotFound(explain_unknown_name("task", name, items))
     try:
         task = valohai_yaml.parse([items[name]], validate=False).tasks[name]
     except Exception as error:  # noqa: BLE001 - the library raises many classes on unexpected items
-        raise cannot_run_reason(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
+        raise make_cannot_run_error(name, [f"{type(error).__name__}: {error!s:.200}"]) from None
     if problems := list(_problems(task)):
-        raise cannot_run_reason(name, problems)
+        raise make_cannot_run_error(name, problems)
     return TaskBlueprint(
         name=task.name,
         step=task.step,
@@ -105,7 +105,7 @@ def load_task(config: Any, name: str) -> TaskBlueprint:
     )
 
 
-def cannot_run_reason(name: str, problems: Sequence[str]) -> CannotRun:
+def make_cannot_run_error(name: str, problems: Sequence[str]) -> CannotRun:
     """Create the exception for a task that cannot run."""
     return CannotRun(f'task "{name:.{NAME_CHARS}}"', [_cut(problem) for problem in problems])
 
@@ -114,7 +114,7 @@ def _cut(problem: str) -> str:
     return problem.cut(PROBLEM_CHARS) if isinstance(problem, Problem) else problem[:PROBLEM_CHARS]
 
 
-def task_item(config: Any, name: str) -> dict[str, Any]:
+def get_task_item(config: Any, name: str) -> dict[str, Any]:
     """Return the item that declares an existing task."""
     return _items(config)[name]
 

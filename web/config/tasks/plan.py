@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import NotFound
-from web.config.steps.model import library_step, step_items
+from web.config.steps.model import load_library_step, map_step_items
 from web.config.steps.resolve import ResolvedStep, UnresolvedStep, resolve
-from web.config.tasks.blueprint import TaskBlueprint, cannot_run_reason, load_task, task_item
-from web.config.tasks.search import Search, own_seed, search
+from web.config.tasks.blueprint import TaskBlueprint, get_task_item, load_task, make_cannot_run_error
+from web.config.tasks.search import Search, find_own_seed, search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +46,7 @@ def plan(
     Raises NotFound for an unknown task, and InvalidInput if it cannot run: every value of its search is checked, and a
     search of more than MAX_TRIALS is rejected before it is expanded.
     """
-    given = dict(parameters or {})
-    if variants := _variants(config, name, given):
-        item = with_variants(task_item(config, name)["task"], variants)
-        config = [step_items(config)[item["step"]], {"task": item}]
-        given = {key: value for key, value in given.items() if key not in variants}
+    config, given = _with_lists(config, name, parameters or {})
     found = load_search(config, name, given)
     blueprint = found.blueprint
     try:
@@ -63,10 +59,10 @@ def plan(
             provided=provided,
         )
     except UnresolvedStep as error:
-        raise cannot_run_reason(name, error.problems) from None
+        raise make_cannot_run_error(name, error.problems) from None
     return TaskPlan(
         blueprint=blueprint,
-        config=[task_item(config, name), step_items(config)[blueprint.step]],
+        config=[get_task_item(config, name), map_step_items(config)[blueprint.step]],
         first=first,
         count=found.count,
         parameters=given,
@@ -75,20 +71,30 @@ def plan(
     )
 
 
-def with_variants(task: Mapping[str, Any], variants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def apply_variants(task: Mapping[str, Any], variants: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Return the body of a task that tries the values of these parameters one by one."""
     kept = [variant for variant in task.get("parameters", ()) if variant["name"] not in variants]
     spread = [{"name": key, "style": "multiple", "rules": {"items": list(items)}} for key, items in variants.items()]
     return {**task, "parameters": kept + spread}
 
 
+def _with_lists(config: Any, name: str, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the configuration with a task that tries the given lists, and the other given values."""
+    variants = _variants(config, name, given)
+    if not variants:
+        return config, dict(given)
+    item = apply_variants(get_task_item(config, name)["task"], variants)
+    others = {key: value for key, value in given.items() if key not in variants}
+    return [map_step_items(config)[item["step"]], {"task": item}], others
+
+
 def _variants(config: Any, name: str, given: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
     """Return the lists that are given for parameters of one value. Raises as `load_task`."""
     blueprint = load_task(config, name)
     lists = {key: value for key, value in given.items() if isinstance(value, list)}
-    if not lists or blueprint.step not in step_items(config):
+    if not lists or blueprint.step not in map_step_items(config):
         return {}
-    parameters = library_step(config, blueprint.step).parameters
+    parameters = load_library_step(config, blueprint.step).parameters
     return {key: value for key, value in lists.items() if key in parameters and not parameters[key].multiple}
 
 
@@ -96,7 +102,7 @@ def load_search(config: Any, name: str, given: Mapping[str, Any], seed: int | No
     """Return the search of a task with given parameters. Raises as `plan` does, except for problems of other values."""
     blueprint = load_task(config, name)
     try:
-        step = library_step(config, blueprint.step)
+        step = load_library_step(config, blueprint.step)
     except NotFound as error:
-        raise cannot_run_reason(name, [str(error)]) from None
-    return search(blueprint, step, given, (own_seed(blueprint) or 0) if seed is None else seed)
+        raise make_cannot_run_error(name, [str(error)]) from None
+    return search(blueprint, step, given, (find_own_seed(blueprint) or 0) if seed is None else seed)

@@ -10,8 +10,8 @@ from typing import Any
 from valohai_yaml.objs.parameter import Parameter
 from valohai_yaml.objs.step import Step as LibraryStep
 
-from web.config.steps.resolve import convert_value, unknown_names
-from web.config.tasks.blueprint import SearchType, TaskBlueprint, cannot_run_reason
+from web.config.steps.resolve import convert_value, find_unknown_names
+from web.config.tasks.blueprint import SearchType, TaskBlueprint, make_cannot_run_error
 from web.config.tasks.variants import LARGEST, MAX_TRIALS, Dimension, Range, Steps, count_values, parse_dimension
 
 DEFAULT_COUNT = {SearchType.RANDOM: 10, SearchType.BAYESIAN: 30}  # if execution-count is not given
@@ -77,11 +77,11 @@ def search(blueprint: TaskBlueprint, step: LibraryStep, given: Mapping[str, Any]
         problems += _refused(blueprint, step, dimensions, rows)
     if problems:
         more = len(problems) - SHOWN
-        raise cannot_run_reason(blueprint.name, problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
+        raise make_cannot_run_error(blueprint.name, problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
     return Search(blueprint=blueprint, step=step, dimensions=dimensions, rows=rows, count=count, seed=seed)
 
 
-def own_seed(blueprint: TaskBlueprint) -> int | None:
+def find_own_seed(blueprint: TaskBlueprint) -> int | None:
     """Return the first seed in the rules of a search."""
     for variant in blueprint.variants:
         seed = variant.rules.get("seed")
@@ -95,7 +95,7 @@ def _dimensions(
 ) -> dict[str, Dimension]:
     found = {}
     varied = [variant for variant in blueprint.variants if variant.name not in fixed]
-    problems += unknown_names("parameter", (variant.name for variant in varied), step.parameters)
+    problems += find_unknown_names("parameter", (variant.name for variant in varied), step.parameters)
     size = 1
     for variant in varied:
         if variant.name not in step.parameters:
@@ -158,7 +158,7 @@ def _refused(
     for name, found in dimensions.items():
         yield from _first_problem(step.parameters[name], _samples(found, blueprint.type is SearchType.GRID))
     names = dict.fromkeys(name for row in rows for name in row)
-    yield from unknown_names("parameter", names, step.parameters)
+    yield from find_unknown_names("parameter", names, step.parameters)
     for name in names:
         if name in step.parameters:
             yield from _first_problem(step.parameters[name], (row[name] for row in rows if name in row))

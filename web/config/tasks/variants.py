@@ -11,7 +11,7 @@ from typing import Any
 
 from valohai_yaml.objs.parameter import Parameter
 
-from core.names import unknown
+from core.names import explain_unknown_name
 from web.config.tasks.blueprint import SearchType, Variant
 
 MAX_TRIALS = 1000
@@ -161,7 +161,7 @@ def _random(rules: Mapping[str, Any], whole: bool) -> Range:
     low, high = _number(rules, "min"), _number(rules, "max")
     distribution = rules.get("distribution") or "uniform"
     if distribution not in DISTRIBUTIONS:
-        raise ValueError(unknown("distribution", distribution, DISTRIBUTIONS))
+        raise ValueError(explain_unknown_name("distribution", distribution, DISTRIBUTIONS))
     return _range(low, high, DISTRIBUTIONS[distribution], whole)
 
 

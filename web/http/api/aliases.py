@@ -10,10 +10,10 @@ from core import datum
 from core.errors import InvalidInput, NotFound
 from web.http import auth
 from web.http.api import query, serialize, shapes
-from web.http.api.answers import Created, Json, Page, paginated
+from web.http.api.answers import Created, Json, Page, make_page
 from web.http.api.body import Fields, Given, InProject
-from web.http.api.data import objects
-from web.http.api.parameters import DELETED, PAGE, PROJECT, Parameter, page, takes
+from web.http.api.data import serialize_data
+from web.http.api.parameters import DELETED, PAGE, PROJECT, Parameter, read_page, takes
 from web.store import aliases, audit, data
 from web.store.aliases import Alias
 from web.store.audit import Act, Kind
@@ -34,36 +34,36 @@ class NewAlias(InProject):
 @takes(PROJECT, DELETED, *PAGE)
 def listing() -> Json[Page[shapes.Alias]]:
     """List aliases, the newest first."""
-    db, wanted = auth.db(), page()
+    db, wanted = auth.get_db(), read_page()
     if DELETED.flag():
-        return paginated([], 0, wanted)
-    found, count = aliases.search(db, query.asked_projects(db), wanted.limit, wanted.offset)
-    return paginated(_objects(found), count, wanted)
+        return make_page([], 0, wanted)
+    found, count = aliases.search(db, query.list_requested_project_ids(db), wanted.limit, wanted.offset)
+    return make_page(_objects(found), count, wanted)
 
 
 @auth.read
 @takes(NAME, OF)
 def resolve() -> Json[shapes.Alias]:
     """Return the alias `name` of `project` with its file."""
-    db = auth.db()
-    project = query.project(db, OF.text())
-    return Json(_objects([aliases.by_name(db, project.id, NAME.text())])[0])
+    db = auth.get_db()
+    project = query.get_project(db, OF.text())
+    return Json(_objects([aliases.get_by_name(db, project.id, NAME.text())])[0])
 
 
 @auth.launch
 @takes(body=NewAlias)
 def create() -> Created[shapes.Alias]:
     """Create or replace the alias `name` of a file."""
-    db, body = auth.db(), Fields(NewAlias)
-    project = query.project_of(db, body)
+    db, body = auth.get_db(), Fields(NewAlias)
+    project = query.get_project_of_body(db, body)
     body.check()
     name = body.values["name"]
-    if problem := datum.alias_problem(name):
+    if problem := datum.find_alias_problem(name):
         raise InvalidInput(f"{name[:128]!r} is not a valid alias: {problem}", field="name")
     wanted = body.values["datum"].removeprefix(f"{datum.SCHEME}://")
     with transaction(db):
         try:
-            found = data.by_uuid(db, wanted)
+            found = data.get_by_uuid(db, wanted)
         except NotFound:
             found = None
         if found is None or found.project_id != project.id:
@@ -74,7 +74,7 @@ def create() -> Created[shapes.Alias]:
 
 
 def _objects(found: list[Alias]) -> list[shapes.Alias]:
-    db = auth.db()
+    db = auth.get_db()
     files = data.get_many(db, {item.datum_id for item in found})
-    shown = {file.id: shown for file, shown in zip(files, objects(db, files), strict=True)}
-    return [serialize.alias(item, shown[item.datum_id]) for item in found]
+    shown = {file.id: shown for file, shown in zip(files, serialize_data(db, files), strict=True)}
+    return [serialize.build_alias(item, shown[item.datum_id]) for item in found]

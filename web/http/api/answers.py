@@ -56,7 +56,7 @@ class Message(TypedDict):
     message: str
 
 
-def paginated(results: Sequence[T], count: int, page: ApiPage | Selection) -> Json[Page[T]]:
+def make_page(results: Sequence[T], count: int, page: ApiPage | Selection) -> Json[Page[T]]:
     """Return one page of `count` results, with the URLs of the next and previous pages."""
     after, before = page.offset + page.limit, max(0, page.offset - page.limit)
     return Json(

@@ -26,7 +26,7 @@ from msgspec import Meta
 from werkzeug.datastructures import MultiDict
 
 from core.errors import InvalidFields, InvalidInput, Problem
-from web.http.api.parameters import declared
+from web.http.api.parameters import get_current_declaration
 
 Given = Annotated[str, Meta(min_length=1)]  # text that may not be empty
 FILE = Meta(extra_json_schema={"format": "binary"})
@@ -56,12 +56,12 @@ class Fields(Generic[Shape]):
     """
 
     def __init__(self, shape: type[Shape]) -> None:
-        if declared().body is not shape:
+        if get_current_declaration().body is not shape:
             raise RuntimeError(f"{request.endpoint} reads {shape.__name__}, which it does not declare")
         self.given = _given()
         self.problems: list[Problem] = []
         values = {}
-        for name, hint in hints(cast(type, shape)).items():
+        for name, hint in get_field_types(cast(type, shape)).items():
             optional = get_origin(hint) is NotRequired
             value = self._fitting(name, get_args(hint)[0] if optional else hint)
             if value is not None:
@@ -96,12 +96,12 @@ class Fields(Generic[Shape]):
 
 
 @functools.cache
-def hints(shape: type) -> dict[str, Any]:
+def get_field_types(shape: type) -> dict[str, Any]:
     """Return the declared types of the fields; reading them costs a millisecond."""
     return get_type_hints(shape, include_extras=True)
 
 
-def fields(shape: type[Shape]) -> Shape:
+def read_fields(shape: type[Shape]) -> Shape:
     """Return the fields of the body. Raises InvalidFields if one does not fit."""
     found = Fields(shape)
     found.check()

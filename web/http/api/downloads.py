@@ -17,7 +17,7 @@ blueprint = Blueprint("downloads", __name__)
 @auth.signed
 def download(datum: uuid.UUID, name: str) -> Response:  # noqa: ARG001
     """Return the file or the requested ranges. Browsers always save it and never render it, whatever its content."""
-    server = auth.server()
-    if not downloads.allowed(server.vault, str(datum), request.args.get("signature", "")):
+    server = auth.get_server()
+    if not downloads.is_valid_signature(server.vault, str(datum), request.args.get("signature", "")):
         raise Denied("This link has expired or is incomplete: get a new one where you found it.")
-    return downloads.send(server.config.outputs_dir, data.by_uuid(auth.db(), str(datum)))
+    return downloads.send(server.config.outputs_dir, data.get_by_uuid(auth.get_db(), str(datum)))

@@ -21,7 +21,7 @@ from web.store.logs import LogLine
 
 DEFAULT_EVENTS = 2000
 DEFAULT_STATUS_EVENTS = 100
-STREAM_BATCH = 500  # events, or metadata lines, encoded at once
+STREAM_BATCH = 500  # events or metadata lines that are encoded at once
 LIMIT = Number("limit", f"The last events to return, {DEFAULT_EVENTS:,} by default; 0 for all.")
 STATUS_LIMIT = Number("limit", f"The last events to return, {DEFAULT_STATUS_EVENTS} by default; 0 for all.")
 
@@ -54,16 +54,16 @@ class StatusEvents(TypedDict):
 @takes(LIMIT)
 def events(identifier: str) -> Json[Events]:
     """Return the last events of the log of an execution."""
-    db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), LIMIT.number(DEFAULT_EVENTS)
-    if query.follows(execution):
+    db, logs_dir = auth.get_db(), auth.get_server().config.logs_dir
+    execution, limit = query.get_execution(db, identifier), LIMIT.number(DEFAULT_EVENTS)
+    if query.is_followed(execution):
         limit = max(limit, DEFAULT_EVENTS) if limit else 0
-    at = logs.length(db, execution)
+    at = logs.get_length(db, execution)
     if limit == 0:
-        every = logs.messages(logs.read(logs_dir, execution, at, 0, at.lines))
+        every = logs.split_long_lines(logs.read(logs_dir, execution, at, 0, at.lines))
         return Json.streamed(_all_events(_Counted(every)))
     first = max(0, at.lines - limit)
-    counted = _Counted(logs.messages(logs.read(logs_dir, execution, at, first, limit)))
+    counted = _Counted(logs.split_long_lines(logs.read(logs_dir, execution, at, first, limit)))
     last = list(_events(deque(counted, maxlen=limit)))
     total = first + counted.count  # a very long line becomes several events
     return Json({"total": total, "limit": limit, "truncated": total > len(last), "events": last})
@@ -73,9 +73,9 @@ def events(identifier: str) -> Json[Events]:
 @takes(STATUS_LIMIT)
 def status_events(identifier: str) -> Json[StatusEvents]:
     """Return the last status lines of the log of an execution."""
-    db, logs_dir = auth.db(), auth.server().config.logs_dir
-    execution, limit = query.execution(db, identifier), STATUS_LIMIT.number(DEFAULT_STATUS_EVENTS)
-    at = logs.length(db, execution)
+    db, logs_dir = auth.get_db(), auth.get_server().config.logs_dir
+    execution, limit = query.get_execution(db, identifier), STATUS_LIMIT.number(DEFAULT_STATUS_EVENTS)
+    at = logs.get_length(db, execution)
     counted = _Counted(logs.read(logs_dir, execution, at, 0, at.lines, stream="status"))
     last = list(_events(deque(counted, maxlen=limit or None)))
     return Json({"total": counted.count, "status_events": last})
@@ -84,13 +84,13 @@ def status_events(identifier: str) -> Json[StatusEvents]:
 @auth.read
 def points(identifier: str) -> Json[list[dict[str, Any]]]:
     """Return every metadata line of an execution, with the time at which it was printed in `_time`."""
-    db = auth.db()
-    execution = query.execution(db, identifier)
+    db = auth.get_db()
+    execution = query.get_execution(db, identifier)
     count = metadata.count(db, execution.id)
 
     def batches() -> Iterator[list[dict[str, Any]]]:
         for first in range(0, count, STREAM_BATCH):
-            lines = metadata.lines(db, execution.id, first, STREAM_BATCH)
+            lines = metadata.list_lines(db, execution.id, first, STREAM_BATCH)
             yield [{"_time": _time(time_us)} | values for time_us, values in lines]
 
     return Json.streamed(_array(batches()))

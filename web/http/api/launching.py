@@ -27,7 +27,7 @@ from web.services.repositories import commit_names
 from web.store.db import Database
 
 T = TypeVar("T")
-CLIENTS = {"valohai-cli": "vh"}  # by the first word of their User-Agent
+CLIENTS = {"valohai-cli": "vh"}  # names of clients by the first word of their User-Agent
 CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 IGNORED = {
     "environment_variable_groups": "variable groups do not exist here: set variables of the project",
@@ -94,22 +94,24 @@ class NewPipeline(Launch, pipeline_body.Graph):
 @takes(KEY, body=NewExecution)
 def create_execution() -> Created[shapes.ExecutionDetail]:
     """Run a step. Values that are not given come from valohai.yaml of the commit."""
-    db, body = auth.db(), Fields(NewExecution)
-    project = query.project_of(db, body)
+    db, body = auth.get_db(), Fields(NewExecution)
+    project = query.get_project_of_body(db, body)
     overrides, ignored = _overrides(body), _ignored(body)
     commit = _commit(db, project, body, body.values.get("commit"))
     body.check()
-    made = launch(auth.context(), _request(project, commit, TargetKind.STEP, body.values["step"], overrides, ignored))
+    made = launch(
+        auth.get_context(), _request(project, commit, TargetKind.STEP, body.values["step"], overrides, ignored)
+    )
     assert isinstance(made, Execution)  # noqa: S101
-    return Created(execution_views.whole(db, made))
+    return Created(execution_views.serialize_detail(db, made))
 
 
 @auth.launch
 @takes(KEY, body=NewTask)
 def create_task() -> Created[shapes.Task]:
-    """Run a task. It is a search that valohai.yaml need not declare, or `task`, one that it declares."""
-    db, body = auth.db(), Fields(NewTask)
-    project = query.project_of(db, body)
+    """Run a task: `task`, the name of one that valohai.yaml declares, or else a search of a `step`."""
+    db, body = auth.get_db(), Fields(NewTask)
+    project = query.get_project_of_body(db, body)
     overrides, ignored = _overrides(body), _ignored(body)
     declared, step = body.values.get("task") or "", body.values.get("step") or ""
     if not declared and not step:
@@ -118,37 +120,37 @@ def create_task() -> Created[shapes.Task]:
     body.check()
     wanted = _request(project, commit, TargetKind.TASK, declared, overrides, ignored)
     if not declared:
-        items, varied = task_body.task_items(commit.config, step, body)
+        items, varied = task_body.build_task_items(commit.config, step, body)
         body.check()
         given = replace(overrides, parameters=varied)
         wanted = replace(wanted, name=step, config=items, overrides=given)
-    made = launch(auth.context(), wanted)
+    made = launch(auth.get_context(), wanted)
     assert isinstance(made, Task)  # noqa: S101
-    return Created(task_views.objects(db, [made])[0])
+    return Created(task_views.serialize_tasks(db, [made])[0])
 
 
 @auth.launch
 @takes(KEY, body=NewPipeline)
 def create_pipeline() -> Created[shapes.PipelineDetail]:
-    """Run a pipeline. It has nodes and edges, or is `blueprint`, one that valohai.yaml declares."""
-    db, body = auth.db(), Fields(NewPipeline)
-    project = query.project_of(db, body)
+    """Run a pipeline: `blueprint`, the name of one that valohai.yaml declares, or else nodes and edges."""
+    db, body = auth.get_db(), Fields(NewPipeline)
+    project = query.get_project_of_body(db, body)
     blueprint, overrides, ignored = body.values.get("blueprint") or "", _overrides(body), _ignored(body)
     if blueprint:
         commit = _commit(db, project, body, body.values.get("commit"))
         body.check()
         wanted = _request(project, commit, TargetKind.PIPELINE, blueprint, overrides, ignored)
     else:
-        commit = _commit(db, project, body, pipeline_body.commit_name(body) or body.values.get("commit"))
+        commit = _commit(db, project, body, pipeline_body.read_commit_name(body) or body.values.get("commit"))
         body.check()
-        built = pipeline_body.pipeline_items(db, project, commit, body)
+        built = pipeline_body.build_pipeline_items(db, project, commit, body)
         body.check()
         given = replace(overrides, parameters=built.parameters, priority=overrides.priority or built.priority)
         wanted = _request(project, commit, TargetKind.PIPELINE, built.name, given, ignored)
         wanted = replace(wanted, config=built.items, reused=built.reused)
-    made = launch(auth.context(), wanted)
+    made = launch(auth.get_context(), wanted)
     assert isinstance(made, Pipeline)  # noqa: S101
-    return Created(pipeline_views.whole(db, made))
+    return Created(pipeline_views.serialize_detail(db, made))
 
 
 def _request(
@@ -158,17 +160,17 @@ def _request(
         origin=Origin.API,
         project=project,
         commit=commit,
-        creator=auth.current_user(),
+        creator=auth.get_current_user(),
         kind=kind,
         name=name,
         overrides=overrides,
-        client=client(request.user_agent.string),
+        client=parse_client(request.user_agent.string),
         key=KEY.text(),
         why=". ".join(ignored),
     )
 
 
-def client(user_agent: str) -> str:
+def parse_client(user_agent: str) -> str:
     """Return the short name of the program that sends a User-Agent, "" if it gives none."""
     found = CLIENT.match(user_agent)
     return CLIENTS.get(found[0], found[0]) if found else ""

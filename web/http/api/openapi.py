@@ -1,7 +1,7 @@
 """The OpenAPI description of API v0, made from its routes and from what their views declare.
 
-Paths and methods come from the routes, summaries from docstrings, rights from the permission, parameters and bodies from
-`takes`, answers from the return type, and errors follow from these.
+Paths and methods come from the routes, summaries from docstrings, rights from the permission, parameters and bodies
+from `takes`, answers from the return type, and errors follow from these.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from werkzeug.routing import Rule
 from core.rights import OF_ROLE, OF_SCOPE, OUTSIDE, Action
 from web.http import auth
 from web.http.api.answers import Json
-from web.http.api.body import FILE, hints
+from web.http.api.body import FILE, get_field_types
 from web.http.api.errors import PREFIX, Detail, FieldErrors
-from web.http.api.parameters import Parameter, Taken, taken
+from web.http.api.parameters import Declaration, Parameter, get_declaration
 
 Object = dict[str, Any]
 View = Callable[..., Any]
@@ -61,15 +61,15 @@ ABOUT = (
 @auth.public
 def openapi() -> Json[dict[str, Any]]:
     """Return this description."""
-    return Json(document())
+    return Json(build_document())
 
 
 @functools.cache
-def document() -> Object:
+def build_document() -> Object:
     """Return the description, made at the first call: all applications of a process have the same routes."""
     schemas, groups = _Schemas(), dict[str, Object]()
     paths: dict[str, Object] = {}
-    for rule, method in routes(current_app._get_current_object()):  # type: ignore[attr-defined]  # noqa: SLF001
+    for rule, method in iterate_routes(current_app._get_current_object()):  # type: ignore[attr-defined]  # noqa: SLF001
         group = rule.rule.removeprefix(PREFIX).split("/")[0]
         group = "other" if "." in group else GROUPS.get(group, group)
         groups.setdefault(group, {"name": group})
@@ -77,7 +77,7 @@ def document() -> Object:
         path = VARIABLE.sub(r"{\1}", rule.rule)
         paths.setdefault(path, {})[method.lower()] = {"tags": [group]} | _operation(rule, method, view, schemas)
     answers = {
-        f"Error{status}": {"description": about, "content": {"application/json": {"schema": schemas.of(*kinds)}}}
+        f"Error{status}": {"description": about, "content": {"application/json": {"schema": schemas.schema(*kinds)}}}
         for status, (about, *kinds) in ERRORS.items()
     }
     return schemas.resolved(
@@ -102,7 +102,7 @@ def document() -> Object:
     )
 
 
-def routes(app: Flask) -> Iterator[tuple[Rule, str]]:
+def iterate_routes(app: Flask) -> Iterator[tuple[Rule, str]]:
     """Yield the routes of API v0 with their method; second spellings of a path, with a double slash, are left out."""
     for rule in app.url_map.iter_rules():
         if rule.rule.startswith(PREFIX) and "//" not in rule.rule:
@@ -117,9 +117,9 @@ class _Schemas:
         self._kinds: list[Any] = []
         self._places: list[Object] = []
 
-    def of(self, kind: Any, *others: Any) -> Object:
+    def schema(self, kind: Any, *others: Any) -> Object:
         if others:
-            return {"anyOf": [self.of(one) for one in (kind, *others)]}
+            return {"anyOf": [self.schema(one) for one in (kind, *others)]}
         self._kinds.append(kind)
         self._places.append({})
         return self._places[-1]
@@ -136,12 +136,14 @@ class _Schemas:
 
 def _operation(rule: Rule, method: str, view: View, schemas: _Schemas) -> Object:
     permission: str | Action = view.permission  # type: ignore[attr-defined]
-    declared = taken(view)
+    declared = get_declaration(view)
     summary, _, rest = (inspect.getdoc(view) or "").partition("\n\n")
     sentence, _, more = " ".join(summary.split()).partition(". ")
     named = _named(declared)
     in_project = "environments" not in rule.rule if rule.arguments else "project" in named and method != "GET"
-    description = "\n\n".join(filter(None, [more, " ".join(rest.split()), needed(permission, in_project=in_project)]))
+    description = "\n\n".join(
+        filter(None, [more, " ".join(rest.split()), describe_permission(permission, in_project=in_project)])
+    )
     found = {
         "operationId": re.sub(r"\W+", "_", f"{method} {rule.rule.removeprefix(PREFIX)}").strip("_").lower(),
         "summary": sentence.rstrip(".") + ".",
@@ -160,7 +162,7 @@ def _operation(rule: Rule, method: str, view: View, schemas: _Schemas) -> Object
     return found
 
 
-def needed(permission: str | Action, *, in_project: bool) -> str:
+def describe_permission(permission: str | Action, *, in_project: bool) -> str:
     """Describe in a sentence who may send a request; `in_project` is whether it concerns one project."""
     scopes = [f"`{scope}`" for scope in _scopes(permission)]
     if not isinstance(permission, Action):
@@ -195,14 +197,14 @@ def _parameter(declared: Parameter, schemas: _Schemas) -> Object:
         "in": declared.place,
         "required": declared.required,
         "description": declared.about,
-        "schema": schemas.of(declared.kind),
+        "schema": schemas.schema(declared.kind),
     } | ({"example": declared.example} if declared.example else {})
 
 
 def _body(shape: type, schemas: _Schemas) -> Object:
-    has_file = any(FILE in getattr(hint, "__metadata__", ()) for hint in hints(shape).values())
+    has_file = any(FILE in getattr(hint, "__metadata__", ()) for hint in get_field_types(shape).values())
     types = ["multipart/form-data"] if has_file else ["application/json", "application/x-www-form-urlencoded"]
-    return {"required": True, "content": {name: {"schema": schemas.of(shape)} for name in types}}
+    return {"required": True, "content": {name: {"schema": schemas.schema(shape)} for name in types}}
 
 
 def _answers(view: View, schemas: _Schemas) -> Object:
@@ -213,7 +215,7 @@ def _answers(view: View, schemas: _Schemas) -> Object:
         response = get_origin(kind) or kind
         answer: Object = {"description": "Done."}
         if get_args(kind):
-            answer["content"] = {"application/json": {"schema": schemas.of(get_args(kind)[0])}}
+            answer["content"] = {"application/json": {"schema": schemas.schema(get_args(kind)[0])}}
             data = get_origin(get_args(kind)[0]) or get_args(kind)[0]
             about = PLAIN.get(data) or inspect.getdoc(data) or ""
             answer["description"] = about.partition("\n")[0]
@@ -221,12 +223,12 @@ def _answers(view: View, schemas: _Schemas) -> Object:
     return dict(sorted(found.items()))
 
 
-def _named(declared: Taken) -> set[str]:
+def _named(declared: Declaration) -> set[str]:
     """Return the names of the parameters, and of the fields of the body."""
-    return {one.name for one in declared.parameters} | set(hints(declared.body) if declared.body else ())
+    return {one.name for one in declared.parameters} | set(get_field_types(declared.body) if declared.body else ())
 
 
-def _errors(rule: Rule, permission: str | Action, declared: Taken, named: set[str]) -> set[int]:
+def _errors(rule: Rule, permission: str | Action, declared: Declaration, named: set[str]) -> set[int]:
     """Return the statuses of errors that an operation may have."""
     found = set(declared.fails)
     if isinstance(permission, Action):

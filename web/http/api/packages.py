@@ -13,7 +13,7 @@ from werkzeug.formparser import FormDataParser
 
 from core.config import MIB, Config
 from core.errors import DiskFull, InputTooLarge, InvalidInput, PushmillError
-from core.units import size_text
+from core.units import format_size
 from web.http import auth
 from web.http.api import query, serialize, shapes
 from web.http.api.answers import Created, Json
@@ -24,7 +24,7 @@ from web.services.repositories import adhoc
 from web.services.repositories.adhoc import Package
 
 READ_ANYWAY = 8  # a client reads the answer only after sending its body: up to this many times the limit is read
-FORM_MEMORY, PARTS = MIB, 16  # of fields without a file, and of what is read at once
+FORM_MEMORY, PARTS = MIB, 16  # most bytes of fields without a file, and most parts of the form
 
 
 class NewPackage(TypedDict):
@@ -39,16 +39,16 @@ class NewPackage(TypedDict):
 @takes(body=NewPackage, fails=(507,))
 def import_package(identifier: str) -> Created[shapes.Commit] | Json[shapes.Commit]:
     """Store ad-hoc code as a commit: 201 if it is new, 200 if it is known already."""
-    context = auth.context()
-    project = query.project(context.db, identifier)
+    context = auth.get_context()
+    project = query.get_project(context.db, identifier)
     upload = _Upload(context.config)
     request.max_content_length = READ_ANYWAY * context.config.limits.package_bytes + MIB
     try:
         given = _received(upload)
-        commit, is_new = adhoc.store(context, project, auth.current_user(), _package(upload, given))
+        commit, is_new = adhoc.store(context, project, auth.get_current_user(), _package(upload, given))
     finally:
         upload.close()
-    shown = serialize.commit(request.url_root, project, commit)
+    shown = serialize.build_commit(request.url_root, project, commit)
     return Created(shown) if is_new else Json(shown)
 
 
@@ -76,7 +76,7 @@ class _Upload:
         self.size += len(chunk)
         most = self._config.limits.package_bytes
         if self.size > most and self.problem is None:
-            sentence = f"the package is larger than {size_text(most)} ([limits] package_bytes). {adhoc.SMALLER}"
+            sentence = f"the package is larger than {format_size(most)} ([limits] package_bytes). {adhoc.SMALLER}"
             self.problem = InputTooLarge(sentence, field="data", code="too_large")
         if self.problem is not None:
             return

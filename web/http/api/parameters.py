@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class Declaration:
     """The parts of a request that a view reads. `fails` are further statuses that it answers with."""
 
     parameters: Collection[Parameter] = ()
@@ -37,20 +37,20 @@ def takes(*parameters: Parameter, body: type | None = None, fails: Collection[in
     """Declare the parameters that a view reads, and the type of its body: a TypedDict, which `Fields` reads."""
 
     def declare(view: View) -> View:
-        view.taken = Taken(parameters=parameters, body=body, fails=fails)  # type: ignore[attr-defined]
+        view.declaration = Declaration(parameters=parameters, body=body, fails=fails)  # type: ignore[attr-defined]
         return view
 
     return declare
 
 
-def taken(view: Callable[..., Any]) -> Taken:
-    found: Taken = getattr(view, "taken", Taken())
+def get_declaration(view: Callable[..., Any]) -> Declaration:
+    found: Declaration = getattr(view, "declaration", Declaration())
     return found
 
 
-def declared() -> Taken:
+def get_current_declaration() -> Declaration:
     """Return what the view of this request declares."""
-    return taken(current_app.view_functions[request.endpoint or ""])
+    return get_declaration(current_app.view_functions[request.endpoint or ""])
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Parameter:
         return given
 
     def _values(self) -> list[str]:
-        if self not in declared().parameters:
+        if self not in get_current_declaration().parameters:
             raise RuntimeError(f"{request.endpoint} reads {self.name}, which it does not declare")
         return request.headers.getlist(self.name) if self.place == "header" else request.args.getlist(self.name)
 
@@ -154,7 +154,7 @@ class ApiPage:
         return items[self.offset : self.offset + self.limit]
 
 
-def page(default: int = DEFAULT_LIMIT) -> ApiPage:
+def read_page(default: int = DEFAULT_LIMIT) -> ApiPage:
     limit = LIMIT.number(default)
     if limit == 0:
         raise InvalidInput("limit must be at least 1, got 0", field="limit")

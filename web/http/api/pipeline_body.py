@@ -14,16 +14,16 @@ from msgspec import Meta
 
 from core.errors import InvalidInput, NotFound
 from core.model import Commit, Project
-from core.names import unknown
+from core.names import explain_unknown_name
 from core.states import State
 from web.config.pipelines.blueprint import load_pipeline
-from web.config.steps.model import step_items
+from web.config.steps.model import map_step_items
 from web.http.api import task_body
 from web.http.api.body import Fields
 from web.store import environments, pipelines
 from web.store.db import Database
 
-KEPT = ("image", "command", "environment", "time-limit")  # of a template, as in the override of a node
+KEPT = ("image", "command", "environment", "time-limit")  # keys of a template that the override of a node has too
 OF_NODE = ("name", "type", "on-error", "edge-merge-mode", "actions")
 OF_TASK = {
     "maximum-queued-executions": "maximum-queued-executions",
@@ -64,7 +64,7 @@ class Built:
     reused: dict[str, int] = field(default_factory=dict)
 
 
-def commit_name(body: Fields[Graph]) -> str:
+def read_commit_name(body: Fields[Graph]) -> str:
     """Return the commit of the nodes, "" if none names one; all run at one commit."""
     templates = [_hyphened(node.get("template")) for node in body.values.get("nodes") or ()]
     named = list(dict.fromkeys(str(template["commit"]) for template in templates if template.get("commit")))
@@ -73,7 +73,7 @@ def commit_name(body: Fields[Graph]) -> str:
     return named[0] if named else ""
 
 
-def pipeline_items(db: Database, project: Project, commit: Commit, body: Fields[Graph]) -> Built:
+def build_pipeline_items(db: Database, project: Project, commit: Commit, body: Fields[Graph]) -> Built:
     """Build the pipeline of a body. Problems are added to the body."""
     built = Built(name=body.values.get("title") or "pipeline")
     nodes = []
@@ -106,20 +106,24 @@ def _node(db: Database, commit: Commit, node: Mapping[str, Any], built: Built, b
     if node.get("type") not in ("execution", "task"):
         body.add(f'node "{node["name"]:.80}": nodes of type {node.get("type")!s:.40} do not run here', "nodes")
         return made
-    declared = step_items(commit.config)
+    declared = map_step_items(commit.config)
     if not isinstance(step, str) or step not in declared:
-        body.add(f'node "{node["name"]:.80}": {unknown("step", step, declared)}', "nodes", "does_not_exist")
+        body.add(
+            f'node "{node["name"]:.80}": {explain_unknown_name("step", step, declared)}', "nodes", "does_not_exist"
+        )
         return made
     built.steps[step] = item = declared[step]
     environment = template.get("environment")
     if environment and environment != item["step"].get("environment") and not _is_known(db, environment):
-        text = unknown("environment", str(environment), environments.by_name(db))
+        text = explain_unknown_name("environment", str(environment), environments.map_by_slug(db))
         body.add(f'node "{node["name"]:.80}": {text}', "environment", "does_not_exist")
     if isinstance(priority := template.get("priority"), int):
         built.priority = max(built.priority, priority)
     varied, single = task_body.split_parameters(_mapping(template, "parameters"))
     if template.get("type"):
-        task = task_body.task_of(node["name"], step, str(template["type"]), varied, _mapping(template, "configuration"))
+        task = task_body.build_task(
+            node["name"], step, str(template["type"]), varied, _mapping(template, "configuration")
+        )
         extra = {name: template[key] for key, name in OF_TASK.items() if template.get(key) is not None}
         built.tasks.append({"task": task | extra})
         made["task"] = node["name"]
@@ -155,7 +159,7 @@ def _reused(
 ) -> dict[str, Any]:
     """Return a node that has the run of a complete node of an earlier pipeline, whose step is added to the steps."""
     try:
-        source = pipelines.node_by_uuid(db, str(node.get("source")))
+        source = pipelines.get_node_by_uuid(db, str(node.get("source")))
         pipeline = pipelines.get(db, source.pipeline_id)
         if pipeline.project_id != project.id:
             raise NotFound(f"there is no pipeline node {node.get('source')}")
@@ -205,7 +209,7 @@ def _as_declared(pipeline: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_known(db: Database, environment: Any) -> bool:
-    known = environments.by_name(db)
+    known = environments.map_by_slug(db)
     if not isinstance(environment, str):
         return False
     return environment in known or any(found.uuid == environment for found in known.values())

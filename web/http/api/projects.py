@@ -12,10 +12,10 @@ from core.errors import Conflict, GitError, InvalidInput
 from core.model import Project
 from web.http import auth
 from web.http.api import query, serialize, shapes
-from web.http.api.answers import Created, Empty, Json, Page, paginated
-from web.http.api.body import Given, fields
+from web.http.api.answers import Created, Empty, Json, Page, make_page
+from web.http.api.body import Given, read_fields
 from web.http.api.commits import await_pushes
-from web.http.api.parameters import MAX_LIMIT, PAGE, page, takes
+from web.http.api.parameters import MAX_LIMIT, PAGE, read_page, takes
 from web.services import removal
 from web.services.executions import variables
 from web.services.repositories import hosting, polling
@@ -34,7 +34,7 @@ NO_COMMITS: shapes.CommitLine = {
     "adhoc": False,
 }
 SHOWN_UNAPPROVED = 5
-FETCH_S, LOOK_S = 10.0, 0.1  # to wait for the commits of new refs
+FETCH_S, LOOK_S = 10.0, 0.1  # time to wait for the commits of new refs, and pause between two looks
 
 
 class NewProject(TypedDict):
@@ -56,22 +56,22 @@ class Fetched(TypedDict):
 @takes(*PAGE)
 def listing() -> Json[Page[shapes.Project]]:
     """List the projects that you may see, by name."""
-    found, wanted = projects.listing(auth.db(), auth.visible_projects()), page()
-    results = [serialize.project(request.url_root, item) for item in wanted.cut(found)]
-    return paginated(results, len(found), wanted)
+    found, wanted = projects.list_projects(auth.get_db(), auth.list_visible_project_ids()), read_page()
+    results = [serialize.build_project(request.url_root, item) for item in wanted.cut(found)]
+    return make_page(results, len(found), wanted)
 
 
 @auth.create
 @takes(body=NewProject)
 def create() -> Created[shapes.ProjectDetail]:
     """Create a project to push to. Its owner is the user of the token."""
-    given, user = fields(NewProject), auth.current_user()
+    given, user = read_fields(NewProject), auth.get_current_user()
     name, owner = given["name"], given.get("owner") or user.username
     if owner != user.username:
         raise InvalidInput(f"owner must be {user.username}, the user of the token, got {owner[:80]!r}", field="owner")
     description = given.get("description") or ""
     try:
-        made, _ = hosting.add_project(auth.context(), name, user.id, description=description)
+        made, _ = hosting.add_project(auth.get_context(), name, user.id, description=description)
     except Conflict as error:
         raise InvalidInput(f"{error}: link it, or choose another name", field="name", code="unique") from None
     return Created(_detail(made))
@@ -80,39 +80,39 @@ def create() -> Created[shapes.ProjectDetail]:
 @auth.read
 def detail(identifier: str) -> Json[shapes.ProjectDetail]:
     """Return a project with its variables, and the number of its executions by state."""
-    return Json(_detail(query.project(auth.db(), identifier)))
+    return Json(_detail(query.get_project(auth.get_db(), identifier)))
 
 
 @auth.own
 @takes(fails=(409,))
 def remove(identifier: str) -> Empty:
     """Remove a project with everything that belongs to it. This takes a while, and is refused while something runs."""
-    found = query.project(auth.db(), identifier)
-    removal.remove(auth.server().config, auth.server().vault, found)
+    found = query.get_project(auth.get_db(), identifier)
+    removal.remove(auth.get_server().config, auth.get_server().vault, found)
     return Empty()
 
 
 def _detail(found: Project) -> shapes.ProjectDetail:
-    db = auth.db()
-    counts = executions.counts(db, [found.id])[found.id]
+    db = auth.get_db()
+    counts = executions.count_by_state(db, [found.id])[found.id]
     _, stopping = executions.search(db, Selection(projects=[found.id], statuses=["stopping"], limit=0))
     counts |= {"stopping": stopping, "started": counts.get("started", 0) - stopping}
-    repository = next(iter(projects.repositories(db, found.id)), None)
-    shown = variables.listing(db, auth.server().vault, found)
-    return serialize.project_detail(request.url_root, found, repository, counts, shown)
+    repository = next(iter(projects.list_repositories(db, found.id)), None)
+    shown = variables.list_variables(auth.get_context(), found)
+    return serialize.build_project_detail(request.url_root, found, repository, counts, shown)
 
 
 @auth.read
 def listing_of_commits(identifier: str) -> Json[list[shapes.CommitLine]]:
     """List the commits of a project, newest first, as a bare list of flat objects: clients print them as a table."""
-    db = auth.db()
-    found = query.project(db, identifier)
+    db = auth.get_db()
+    found = query.get_project(db, identifier)
     newest, _ = commits.search(db, [found.id], adhoc=False, limit=MAX_LIMIT, offset=0)
     shown: list[shapes.CommitLine] = [
         {
             "identifier": commit.identifier,
             "ref": commit.ref,
-            "commit_time": serialize.commit_time(commit),
+            "commit_time": serialize.format_commit_time(commit),
             "description": commit.message.partition("\n")[0],
             "adhoc": False,
         }
@@ -124,9 +124,9 @@ def listing_of_commits(identifier: str) -> Json[list[shapes.CommitLine]]:
 @auth.read
 def fetch(identifier: str) -> Created[Fetched]:
     """Look for unreported pushes, and return their commits. Pushes to this server are always recorded."""
-    db, context = auth.db(), auth.context()
-    project = query.project(db, identifier)
-    repository = hosting.repository_of(db, project)
+    db, context = auth.get_db(), auth.get_context()
+    project = query.get_project(db, identifier)
+    repository = hosting.get_repository(db, project)
     if repository.forge == HOSTED:
         await_pushes(project)
         return Created({"commits": [], "errors": []})
@@ -135,12 +135,12 @@ def fetch(identifier: str) -> Created[Fetched]:
         delivery, moved = polling.look_now(context, repository)
     except GitError as error:
         return Created({"commits": [], "errors": [str(error), *errors]})
-    auth.server().queues.nudge_soon()
+    auth.get_server().queues.nudge_soon()
     deadline = time.monotonic() + FETCH_S
-    while delivery and deliveries.state(db, delivery) is DeliveryState.STORED and time.monotonic() < deadline:
+    while delivery and deliveries.find_state(db, delivery) is DeliveryState.STORED and time.monotonic() < deadline:
         time.sleep(LOOK_S)
     found = [commits.find_by_identifier(db, project.id, after) for _, after in moved.values()]
-    shown = [serialize.commit(request.url_root, project, item) for item in found if item is not None]
+    shown = [serialize.build_commit(request.url_root, project, item) for item in found if item is not None]
     if late := len(moved) - len(shown):
         errors.append(f"{late} new refs are not read yet, or have no commit")
     return Created({"commits": shown, "errors": errors})
@@ -152,11 +152,11 @@ def _unapproved(db: Database, project: Project) -> list[str]:
     return [
         f"commit {item.push.after[:8]} of pull request {item.pull_request.number} comes from a fork and is not approved:"
         f" approve it at {page}{item.push.after}/ before you run it"
-        for item in approvals.waiting(db, project.id, limit=SHOWN_UNAPPROVED)
+        for item in approvals.list_waiting(db, project.id, limit=SHOWN_UNAPPROVED)
     ]
 
 
 @auth.read
 def ownership_options() -> Json[list[str]]:
     """Return the names of possible owners of a new project: only the user's."""
-    return Json([auth.current_user().username])
+    return Json([auth.get_current_user().username])

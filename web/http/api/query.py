@@ -13,7 +13,7 @@ from core.errors import InvalidFields, NotFound
 from core.groups import Pipeline, Task
 from core.model import Execution, Project
 from core.states import FINAL
-from core.text import whole_number
+from core.text import parse_whole_number
 from web.http import auth, numbers
 from web.http.api.answers import Json, Message
 from web.http.api.body import Fields, InProject
@@ -26,7 +26,7 @@ from web.http.api.parameters import (
     ORDERING,
     PROJECT,
     STATUS,
-    page,
+    read_page,
 )
 from web.services.context import Context
 from web.store import executions, pipelines, projects, tasks
@@ -38,12 +38,12 @@ Numbered = TypeVar("Numbered", Execution, Task, Pipeline)
 Group = TypeVar("Group", Task, Pipeline)
 
 
-def selection(db: Database) -> Selection:
+def parse_selection(db: Database) -> Selection:
     """Parse filters and page. Requests by `counter` or `status` without `limit` get up to MAX_LIMIT objects."""
     counters, statuses = COUNTER.numbers(), STATUS.texts()
-    wanted = page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
+    wanted = read_page(MAX_LIMIT if counters or statuses else DEFAULT_LIMIT)
     return Selection(
-        projects=asked_projects(db),
+        projects=list_requested_project_ids(db),
         statuses=statuses,
         counters=counters,
         creator_id=_creator(),
@@ -59,16 +59,16 @@ def _creator() -> int | None:
     given = CREATOR.text()
     if not given:
         return None
-    number = whole_number(given)
-    return auth.current_user().id if number is None else number
+    number = parse_whole_number(given)
+    return auth.get_current_user().id if number is None else number
 
 
 def is_vh() -> bool:
-    """Return whether `vh` asks, which has some defects that a server can make good."""
+    """Return whether `vh` sent the request: some of its defects can be worked around here."""
     return "valohai-cli/" in request.headers.get("User-Agent", "")
 
 
-def follows(execution: Execution) -> bool:
+def is_followed(execution: Execution) -> bool:
     """Return whether `vh` may be following an execution, which has not ended or has ended less than LINGER_S ago.
 
     `vh exec logs --stream` and `watch` ask each second for the last 100 events, skip those that they have, and then ask
@@ -79,65 +79,69 @@ def follows(execution: Execution) -> bool:
         return False
     ended = execution.ended_at
     return execution.state not in FINAL or (
-        execution.started_at is not None and ended is not None and clock.seconds_between(ended, clock.now()) < LINGER_S
+        execution.started_at is not None
+        and ended is not None
+        and clock.count_seconds_between(ended, clock.now()) < LINGER_S
     )
 
 
-def asked_project(db: Database) -> Project | None:
+def find_requested_project(db: Database) -> Project | None:
     given = PROJECT.text()
-    return project(db, given) if given else None
+    return get_project(db, given) if given else None
 
 
-def asked_projects(db: Database) -> Collection[int] | None:
+def list_requested_project_ids(db: Database) -> Collection[int] | None:
     """Return the ids of the projects to list: the one of the query, else all that the user may see; None for all."""
-    found = asked_project(db)
-    return [found.id] if found else auth.visible_projects()
+    found = find_requested_project(db)
+    return [found.id] if found else auth.list_visible_project_ids()
 
 
-def project(db: Database, identifier: str) -> Project:
+def get_project(db: Database, identifier: str) -> Project:
     """Return the project with that uuid or name, in which the user may do what the view does."""
     try:
-        found = projects.by_uuid(db, str(uuid.UUID(identifier)))
+        found = projects.get_by_uuid(db, str(uuid.UUID(identifier)))
     except (ValueError, NotFound):
         found = _named(db, identifier)
-    auth.enter(found.id, auth.invisible(identifier))
+    auth.enter(found.id, auth.explain_invisible_project(identifier))
     return found
 
 
 def _named(db: Database, name: str) -> Project:
     try:
-        return projects.by_name(db, name)
+        return projects.get_by_name(db, name)
     except NotFound:
-        raise NotFound(auth.invisible(name)) from None
+        raise NotFound(auth.explain_invisible_project(name)) from None
 
 
-def project_of(db: Database, body: Fields[InProject]) -> Project:
+def get_project_of_body(db: Database, body: Fields[InProject]) -> Project:
     """Return the project of a body, before its other problems are reported. Raises InvalidFields if it names none."""
     name = body.values.get("project")
     if not name:
         raise InvalidFields(body.problems)
-    return project(db, name)
+    return get_project(db, name)
 
 
-def execution(db: Database, identifier: str) -> Execution:
-    return _numbered(db, "execution", identifier, executions.by_uuid, executions.by_counter, executions.newest)
+def get_execution(db: Database, identifier: str) -> Execution:
+    return _numbered(
+        db, "execution", identifier, executions.get_by_uuid, executions.get_by_counter, executions.get_newest
+    )
 
 
-def task(db: Database, identifier: str) -> Task:
-    return _numbered(db, "task", identifier, tasks.by_uuid, tasks.by_counter, tasks.newest)
+def get_task(db: Database, identifier: str) -> Task:
+    return _numbered(db, "task", identifier, tasks.get_by_uuid, tasks.get_by_counter, tasks.get_newest)
 
 
-def pipeline(db: Database, identifier: str) -> Pipeline:
-    return _numbered(db, "pipeline", identifier, pipelines.by_uuid, pipelines.by_counter, pipelines.newest)
+def get_pipeline(db: Database, identifier: str) -> Pipeline:
+    return _numbered(db, "pipeline", identifier, pipelines.get_by_uuid, pipelines.get_by_counter, pipelines.get_newest)
 
 
 def stop(found: Group, request_stop: Callable[[Context, Group, str], None]) -> Json[Message]:
     """Stop a task or a pipeline, unless it has finished."""
     if found.state in FINAL:
         return Json({"message": "Already complete"})
-    context = auth.context()
+    context = auth.get_context()
     with transaction(context.db):
-        request_stop(context, found, auth.current_user().username)
+        request_stop(context, found, auth.get_current_user().username)
     return Json({"message": "Stopping"})
 
 
@@ -155,5 +159,5 @@ def _numbered(
         single = by_uuid(db, identifier)
         auth.enter(single.project_id, f"there is no {noun} {identifier}")
         return single
-    found = project(db, owner)
+    found = get_project(db, owner)
     return newest(db, found.id) if counter == "latest" else by_counter(db, found.id, numbers.parse(counter, "counter"))

@@ -33,11 +33,11 @@ class Related(NamedTuple):
     pipeline: Name | None
 
 
-def user(found: User) -> shapes.User:
+def build_user(found: User) -> shapes.User:
     return {"id": found.id, "username": found.username, "email": found.email, "first_name": "", "last_name": ""}
 
 
-def project(root: str, found: Project) -> shapes.Project:
+def build_project(root: str, found: Project) -> shapes.Project:
     page = f"{root}p/{found.name}/"
     return {
         "id": found.uuid,
@@ -52,7 +52,7 @@ def project(root: str, found: Project) -> shapes.Project:
     }
 
 
-def project_detail(
+def build_project_detail(
     root: str,
     found: Project,
     repository: Repository | None,
@@ -64,7 +64,7 @@ def project_detail(
         f"{status}_count": counts.get(status, 0) for status in (*State, "stopping")
     }
     return {
-        **project(root, found),
+        **build_project(root, found),
         "read_only": False,
         "tags": [],
         "default_environment": found.environment,
@@ -80,7 +80,7 @@ def project_detail(
     }
 
 
-def repository(root: str, owner: Project, found: Repository) -> shapes.Repository:
+def build_repository(root: str, owner: Project, found: Repository) -> shapes.Repository:
     return {"id": found.id, "project": {"id": owner.uuid, "name": owner.name}, **_where(root, owner, found)}
 
 
@@ -88,14 +88,14 @@ def _where(root: str, owner: Project, found: Repository) -> shapes.Where:
     return {"url": found.url or f"{root}git/{owner.name}.git", "ref": found.default_branch}
 
 
-def commit(root: str, owner: Project, found: Commit) -> shapes.Commit:
+def build_commit(root: str, owner: Project, found: Commit) -> shapes.Commit:
     """`url` includes the project, since several projects may have the same commit."""
     return {
         "identifier": found.identifier,
         "ref": found.ref,
         "ref_names": list(found.ref_names),
         "adhoc": found.adhoc,
-        "commit_time": commit_time(found),
+        "commit_time": format_commit_time(found),
         "ctime": found.created_at,
         "description": found.message,
         "repository": found.repository_id,
@@ -107,12 +107,12 @@ def commit(root: str, owner: Project, found: Commit) -> shapes.Commit:
     }
 
 
-def commit_time(found: Commit) -> str:
+def format_commit_time(found: Commit) -> str:
     """Format in one way and one time zone, since clients sort times as text."""
     return clock.parse(found.committed_at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def environment(root: str, found: Environment, unfinished: int = 0) -> shapes.Environment:
+def build_environment(root: str, found: Environment, unfinished: int = 0) -> shapes.Environment:
     return {
         "id": found.uuid,
         "name": found.slug,
@@ -132,7 +132,7 @@ def environment(root: str, found: Environment, unfinished: int = 0) -> shapes.En
     }
 
 
-def execution(
+def build_execution(
     root: str, found: ListedExecution, related: Related, *, latest: Mapping[str, Any], n_outputs: int
 ) -> shapes.Execution:
     url = f"{root}{API}/executions/{found.uuid}/"
@@ -148,7 +148,7 @@ def execution(
         "step": found.step,
         "origin": found.origin,
         "client": found.client,
-        "changed": changes(found.changed),
+        "changed": build_changes(found.changed),
         "task": _named(related.task),
         "pipeline": _named(related.pipeline),
         "tags": list(found.tags),
@@ -157,7 +157,7 @@ def execution(
         "ctime": found.created_at,
         "mtime": found.deleted_at or found.ended_at or found.started_at or found.queued_at or found.created_at,
         "end_time": found.ended_at,
-        "duration": duration(found),
+        "duration": compute_duration(found),
         "image": found.image,
         "project": related.project,
         "commit": related.commit,
@@ -168,10 +168,7 @@ def execution(
         "cumulative_metadata": latest,
         "n_outputs": n_outputs,
         "url": url,
-        "urls": {
-            "display": f"{related.project['urls']['display']}executions/{found.counter}/",
-            "stop": f"{url}stop/",
-        },
+        "urls": {"display": f"{related.project['urls']['display']}executions/{found.counter}/", "stop": f"{url}stop/"},
     }
 
 
@@ -179,12 +176,12 @@ def _gone(slug: str) -> shapes.Environment:
     return {"id": None, "name": slug, "slug": slug, "enabled": False}
 
 
-def execution_detail(
+def build_execution_detail(
     root: str, found: Execution, related: Related, *, latest: Mapping[str, Any], outputs: Sequence[shapes.Datum]
 ) -> shapes.ExecutionDetail:
     commands = "\n".join(found.commands)
     return {
-        **execution(root, found, related, latest=latest, n_outputs=len(outputs)),
+        **build_execution(root, found, related, latest=latest, n_outputs=len(outputs)),
         "command": commands,
         "interpolated_command": commands,
         "inputs": [_input(found, name, spec) for name, spec in found.inputs.items()],
@@ -196,12 +193,12 @@ def execution_detail(
     }
 
 
-def changes(found: Sequence[Change]) -> list[shapes.Change]:
+def build_changes(found: Sequence[Change]) -> list[shapes.Change]:
     """Return the values that were given instead of those of valohai.yaml."""
     return [{"name": one.name, "before": one.before, "after": one.after} for one in found]
 
 
-def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> shapes.Task:
+def build_task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: Mapping[str, int]) -> shapes.Task:
     """`counts` is the number of executions by state; only the newest at each place in the search counts."""
     summary = {"count": sum(counts.values())} | {f"{state}_count": counts.get(state, 0) for state in State}
     return {
@@ -214,16 +211,16 @@ def task(root: str, found: Task, owner: Project, pipeline: Name | None, counts: 
     }
 
 
-def pipeline(root: str, found: Pipeline, owner: Project) -> shapes.Pipeline:
+def build_pipeline(root: str, found: Pipeline, owner: Project) -> shapes.Pipeline:
     return {**_group(root, "pipelines", found, owner)}
 
 
-def pipeline_detail(
+def build_pipeline_detail(
     root: str, found: Pipeline, owner: Project, nodes: Sequence[tuple[PipelineNode, Name | None]]
 ) -> shapes.PipelineDetail:
     """Include for each node the execution or task that counts for it, or None if there is none yet."""
     return {
-        **pipeline(root, found, owner),
+        **build_pipeline(root, found, owner),
         "parameters": dict(found.parameters),
         "nodes": [_node(*n) for n in nodes],
     }
@@ -252,7 +249,7 @@ def _group(root: str, noun: str, found: Task | Pipeline, owner: Project) -> shap
         "name": found.name,
         "origin": found.origin,
         "client": found.client,
-        "changed": changes(found.changed),
+        "changed": build_changes(found.changed),
         "message": found.message,
         "project": owner.uuid,
         "commit": found.commit_identifier,
@@ -272,11 +269,11 @@ def _named(name: Name | None) -> shapes.Name | None:
     return {"id": name[0], "counter": name[1]} if name else None
 
 
-def duration(found: ListedExecution) -> float | None:
+def compute_duration(found: ListedExecution) -> float | None:
     """Return the seconds from start to end, or to now if the execution is running."""
     if found.started_at is None or (found.ended_at is None and found.state in FINAL):
         return None
-    return max(0.0, clock.seconds_between(found.started_at, found.ended_at or clock.now()))
+    return max(0.0, clock.count_seconds_between(found.started_at, found.ended_at or clock.now()))
 
 
 def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> shapes.Input:
@@ -284,7 +281,7 @@ def _input(owner: Execution, name: str, spec: Mapping[str, Any]) -> shapes.Input
     return {"id": str(input_id), "name": name, "urls": list(spec.get("urls", []))}
 
 
-def alias(found: Alias, file: shapes.Datum) -> shapes.Alias:
+def build_alias(found: Alias, file: shapes.Datum) -> shapes.Alias:
     return {
         "id": found.uuid,
         "name": found.name,
@@ -295,7 +292,7 @@ def alias(found: Alias, file: shapes.Datum) -> shapes.Alias:
     }
 
 
-def datum(found: Datum, project_uuid: str, execution: Name | None, aliases: Sequence[str]) -> shapes.Datum:
+def build_datum(found: Datum, project_uuid: str, execution: Name | None, aliases: Sequence[str]) -> shapes.Datum:
     return {
         "id": found.uuid,
         "name": found.name,

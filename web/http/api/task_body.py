@@ -8,9 +8,9 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta
 
 from core.model import TargetKind
-from web.config.overrides import unknown_target
-from web.config.steps.model import step_items
-from web.config.steps.schema import schema_errors, schema_messages
+from web.config.overrides import make_unknown_target_problem
+from web.config.steps.json_schema import describe_schema_errors, list_schema_errors
+from web.config.steps.model import map_step_items
 from web.http.api.body import Fields
 
 CONFIGURATION = (
@@ -43,26 +43,26 @@ class SearchedStep(Search):
     parameters: NotRequired[dict[str, Any] | None]
 
 
-def task_items(config: Any, step: str, body: Fields[SearchedStep]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def build_task_items(config: Any, step: str, body: Fields[SearchedStep]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return the items of a task of `step`, named like it, and its parameters of one value.
 
     Problems are added to the body.
     """
     given = body.values
-    if step not in step_items(config):
-        body.problems.append(unknown_target(TargetKind.STEP, step, step_items(config)))
+    if step not in map_step_items(config):
+        body.problems.append(make_unknown_target_problem(TargetKind.STEP, step, map_step_items(config)))
         return [], {}
     varied, single = split_parameters(given.get("parameters") or {})
-    task = task_of(step, step, given.get("type") or "", varied, given.get("configuration") or {})
+    task = build_task(step, step, given.get("type") or "", varied, given.get("configuration") or {})
     for key, field in OF_TASK.items():
         value = given.get(field)
         if value is not None and value != "":
             task[key] = value.replace("_", "-") if key == "on-child-error" and isinstance(value, str) else value
     check_items([{"task": task}], body)
-    return [step_items(config)[step], {"task": task}], single
+    return [map_step_items(config)[step], {"task": task}], single
 
 
-def task_of(
+def build_task(
     name: str, step: str, kind: str, varied: Mapping[str, Any], configuration: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a task as in valohai.yaml; `varied` are style and rules by parameter."""
@@ -97,5 +97,5 @@ def split_parameters(given: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, A
 
 def check_items(items: list[dict[str, Any]], body: Fields[object]) -> None:
     """Add what violates the schema of valohai.yaml to the problems of the body."""
-    for message in schema_messages(schema_errors(items))[:SHOWN]:
+    for message in describe_schema_errors(list_schema_errors(items))[:SHOWN]:
         body.add(" ".join(message.split())[:500], "")

@@ -24,8 +24,8 @@ from web.http.api import (
     users,
     variables,
 )
-from web.http.api.answers import Json, Page, paginated
-from web.http.api.parameters import PAGE, page, takes
+from web.http.api.answers import Json, Page, make_page
+from web.http.api.parameters import PAGE, read_page, takes
 
 View = Callable[..., Response]
 
@@ -34,7 +34,7 @@ View = Callable[..., Response]
 @takes(*PAGE)
 def none_yet() -> Json[Page[None]]:
     """Return an empty list: this server has no such objects."""
-    return paginated([], 0, page())
+    return make_page([], 0, read_page())
 
 
 READ: tuple[tuple[str, View], ...] = (

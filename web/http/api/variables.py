@@ -9,7 +9,7 @@ from msgspec import Meta
 from web.http import auth
 from web.http.api import query
 from web.http.api.answers import Created, Empty
-from web.http.api.body import Given, fields
+from web.http.api.body import Given, read_fields
 from web.http.api.parameters import takes
 from web.services.executions import variables
 
@@ -39,10 +39,10 @@ class ChangedVariable(VariableName):
 @takes(body=NewVariable)
 def set_one(identifier: str) -> Created[ChangedVariable]:
     """Add or replace an environment variable of a project."""
-    db = auth.db()
-    project, given = query.project(db, identifier), fields(NewVariable)
+    db = auth.get_db()
+    project, given = query.get_project(db, identifier), read_fields(NewVariable)
     name, value, is_secret = given["name"], given["value"], given.get("secret") or False
-    note = variables.set_one(db, auth.server().vault, project, name, value, is_secret=is_secret)
+    note = variables.set_variable(auth.get_context(), project, name, value, is_secret=is_secret)
     return Created({"name": name, "value": None if is_secret else value, "secret": is_secret, "note": note})
 
 
@@ -50,6 +50,6 @@ def set_one(identifier: str) -> Created[ChangedVariable]:
 @takes(body=VariableName)
 def remove(identifier: str) -> Empty:
     """Remove an environment variable of a project."""
-    project = query.project(auth.db(), identifier)
-    variables.remove(auth.db(), project, fields(VariableName)["name"])
+    project = query.get_project(auth.get_db(), identifier)
+    variables.remove(auth.get_db(), project, read_fields(VariableName)["name"])
     return Empty()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from web.http import changes
 from web.http.pages import (
     account,
     activity,
@@ -24,12 +25,13 @@ from web.http.pages import (
     execution_tabs,
     executions,
     export,
+    forms,
     invitations,
     logins,
     members,
+    notifications,
     pipelines,
     projects,
-    reports,
     rules,
     run,
     runners,
@@ -41,15 +43,20 @@ from web.http.pages import (
     users,
 )
 
+PAGES = (
+    account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, connect,
+    deliveries, documentation, environments, execution, execution_data, execution_outputs, execution_tabs,
+    executions, export, invitations, logins, members, notifications, pipelines, projects, rules, run, runners,
+    saved_views, session, settings, tasks, users,
+)  # fmt: skip
+
+for page in PAGES:
+    page.blueprint.before_request(changes.choose_stream)
+    page.blueprint.after_request(forms.lead_back)
+
 
 def register(app: Flask) -> None:
-    for page in (
-        account, activity, api_reference, appearance, audit, badge_picker, chosen, commits, compare, connect,
-        deliveries, documentation, environments, execution, execution_data, execution_outputs, execution_tabs, executions, export,
-        pipelines,
-        projects, reports, rules, run, runners, saved_views, session, settings, tasks,
-        invitations, logins, members, users,
-    ):  # fmt: skip
+    for page in PAGES:
         app.register_blueprint(page.blueprint)
     session.init_app(app)
     templating.init_app(app)

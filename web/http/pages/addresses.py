@@ -11,12 +11,12 @@ from werkzeug.routing import RequestRedirect
 from web.http import auth
 
 
-def base_url() -> str:
+def get_base_url() -> str:
     """Return the server's URL as its users reach it, without a trailing slash."""
-    return (auth.server().config.server.url or request.url_root).rstrip("/")
+    return (auth.get_server().config.server.url or request.url_root).rstrip("/")
 
 
-def local_path(given: str) -> str:
+def choose_local_path(given: str) -> str:
     """Return the given path if it is on this server, else "/": links may contain anything."""
     plain = given.isprintable() and "\\" not in given
     parts = urlsplit(given) if plain and given.startswith("/") and not given.startswith("//") else None
@@ -28,7 +28,7 @@ def way_back() -> str:
     parts = urlsplit(request.referrer or "")
     if f"{parts.scheme}://{parts.netloc}/" != request.host_url:
         return "/"
-    path = local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
+    path = choose_local_path(parts.path + (f"?{parts.query}" if parts.query else ""))
     is_here = path == request.full_path.rstrip("?") and request.method == "GET"
     return "/" if is_here or not _is_page(parts.path) else path
 

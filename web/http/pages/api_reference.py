@@ -14,9 +14,9 @@ blueprint = Blueprint("api_reference", __name__)
 @blueprint.get("/api/docs/")
 @auth.public
 def show() -> str:
-    document = openapi.document()
+    document = openapi.build_document()
     return render_template(
         "api_reference.html",
-        groups=api_reference.operations(document, request.url_root),
-        objects=api_reference.objects(document),
+        groups=api_reference.list_operations_by_group(document, request.url_root),
+        objects=api_reference.list_objects(document),
     )

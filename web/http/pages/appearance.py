@@ -7,7 +7,7 @@ from werkzeug import Response
 
 from core.errors import InvalidInput
 from web.http import auth
-from web.http.pages.addresses import local_path
+from web.http.pages.addresses import choose_local_path
 
 blueprint = Blueprint("appearance", __name__)
 
@@ -28,6 +28,6 @@ def choose() -> Response:
     chosen = request.form.get("theme", "")
     if chosen not in THEMES:
         raise InvalidInput(f"theme must be one of {', '.join(THEMES)}, got {chosen[:80]!r}")
-    response = redirect(local_path(request.form.get("next", url_for("projects.listing"))), 303)
+    response = redirect(choose_local_path(request.form.get("next", url_for("projects.listing"))), 303)
     response.set_cookie(COOKIE, chosen, max_age=YEAR_S, httponly=True, samesite="Lax", secure=request.is_secure)
     return response

@@ -9,7 +9,7 @@ import orjson
 from flask import Blueprint, Response, render_template, request
 
 from core.model import Project
-from core.text import whole_number
+from core.text import parse_whole_number
 from web.http import auth
 from web.http.pages.paging import query
 from web.store import audit, projects
@@ -38,17 +38,17 @@ def server_entries() -> Response:
 @blueprint.get("/p/<name>/audit/")
 @auth.own
 def project(name: str) -> str:
-    return _page(projects.by_name(auth.db(), name))
+    return _page(projects.get_by_name(auth.get_db(), name))
 
 
 @blueprint.get("/p/<name>/audit/entries.jsonl")
 @auth.own
 def project_entries(name: str) -> Response:
-    return _download(projects.by_name(auth.db(), name))
+    return _download(projects.get_by_name(auth.get_db(), name))
 
 
 def _page(of: Project | None) -> str:
-    db, wanted, limits = auth.db(), _wanted(of), auth.server().config.limits
+    db, wanted, limits = auth.get_db(), _wanted(of), auth.get_server().config.limits
     found = audit.search(db, wanted, PER_PAGE + 1)
     return render_template(
         "audit.html",
@@ -59,14 +59,14 @@ def _page(of: Project | None) -> str:
         kinds=[kind.value for kind in Kind],
         older=query(before=found[PER_PAGE - 1].id) if len(found) > PER_PAGE else "",
         newest=query(before=None) if wanted.before else "",
-        oldest=audit.oldest(db),
+        oldest=audit.find_oldest(db),
         limits=limits,
         query=query,
     )
 
 
 def _download(of: Project | None) -> Response:
-    response = Response(_lines(auth.db(), _wanted(of)), mimetype="application/jsonl")
+    response = Response(_lines(auth.get_db(), _wanted(of)), mimetype="application/jsonl")
     name = f"{of.name}-audit.jsonl" if of else "audit.jsonl"
     response.headers.set("Content-Disposition", "attachment", filename=name)
     return response
@@ -82,4 +82,4 @@ def _lines(db: Database, wanted: AuditQuery) -> Iterator[bytes]:
 def _wanted(of: Project | None) -> AuditQuery:
     asked = {field: request.args.get(field, "").strip()[:FORM_CHARS] for field in FIELDS}
     asked |= {"project_uuid": of.uuid} if of else {"project": request.args.get("project", "").strip()[:FORM_CHARS]}
-    return AuditQuery(**asked, before=whole_number(request.args.get("before")) or 0)
+    return AuditQuery(**asked, before=parse_whole_number(request.args.get("before")) or 0)

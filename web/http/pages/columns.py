@@ -12,7 +12,7 @@ from flask import request
 from web.http.pages.paging import query
 from web.services.presentation import headline
 from web.services.presentation.charts import X_KEYS
-from web.store.execution_table import COLUMNS, By, Order
+from web.store.execution_table import COLUMNS, By, SortOrder
 
 # of the names in `sort`
 PREFIXES = {By.COLUMN: "", By.KEY: "m.", By.BEST: "best.", By.LOW: "min.", By.HIGH: "max.", By.PARAMETER: "p."}
@@ -30,15 +30,15 @@ class Column:
     title: str = ""
 
 
-def requested_order(default: Order, kinds: Collection[By] = (By.KEY,)) -> Order:
+def parse_order(default: SortOrder, kinds: Collection[By] = (By.KEY,)) -> SortOrder:
     """Return the order that this request asks for: by one of COLUMNS, or by a name of one of these kinds."""
     given = request.args.get("sort", "")
     descending, name = given.startswith("-"), given.removeprefix("-")
     for kind in kinds:
         if name.startswith(PREFIXES[kind]):
             key = name.removeprefix(PREFIXES[kind])
-            return Order(by=key, kind=kind, descending=descending, number=_number(kind, key))
-    return Order(by=name, descending=descending) if name in COLUMNS else default
+            return SortOrder(by=key, kind=kind, descending=descending, number=_number(kind, key))
+    return SortOrder(by=name, descending=descending) if name in COLUMNS else default
 
 
 def _number(kind: By, key: str) -> str:
@@ -46,11 +46,11 @@ def _number(kind: By, key: str) -> str:
     return "low" if low else "high" if kind in (By.BEST, By.HIGH) else "number"
 
 
-def name(order: Order) -> str:
+def format_name(order: SortOrder) -> str:
     return PREFIXES[order.kind] + order.by
 
 
-def plain(name: str, label: str) -> Column:
+def make_plain_column(name: str, label: str) -> Column:
     """Return a column that does not sort."""
     return Column(name=name, label=label, link="", direction="")
 
@@ -61,8 +61,8 @@ def split(name: str) -> tuple[str, str] | None:
     return (prefix, name.removeprefix(prefix)) if prefix and name != prefix else None
 
 
-def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str = "") -> Column:
-    """Return a column. Its link reverses the order if it sorts already, else starts with the best, largest or newest."""
+def make_column(by: str, label: str, order: SortOrder, kind: By = By.COLUMN, anchor: str = "") -> Column:
+    """Return a column. Its link reverses the order if it sorts; otherwise it starts with the best, largest or newest."""
     active = (by, kind) == (order.by, order.kind)
     ascending = by in ASCENDING if kind is By.COLUMN else kind is By.BEST and headline.less_is_better(by)
     descending = not order.descending if active else not ascending
@@ -73,7 +73,7 @@ def column(by: str, label: str, order: Order, kind: By = By.COLUMN, anchor: str 
     return Column(name=named, label=label, link=link, direction=direction, title=title)
 
 
-def by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
+def sort_keys_by_frequency(all_latest: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return all metadata keys, most frequent first; those that only count steps or epochs come last."""
     counted = Counter(key for latest in all_latest for key in latest)
     return sorted(counted, key=lambda key: (key.lower() in X_KEYS, -counted[key]))

@@ -16,16 +16,16 @@ from web.http.pages import groups
 from web.http.pages.groups import PipelineLine, TaskLine
 from web.services.presentation import against_parent
 from web.services.presentation.against_parent import MainMetric
-from web.services.triggers.rules.runnable import Declared, described_targets
+from web.services.triggers.rules.runnable import Declared, list_described_targets
 from web.store import commits, executions, metadata
 from web.store.db import Database
 
 Run = Execution | Task | Pipeline
-EARLIER = 20  # runs of a card beside the newest one
+EARLIER = 20  # most runs of a card beside the newest one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launched:
+class CommitRuns:
     """The standalone runs of a commit."""
 
     executions: Sequence[Execution]
@@ -38,7 +38,7 @@ class Launched:
         found: list[Run] = [*self.executions, *(line.task for line in self.tasks)]
         found += [line.pipeline for line in self.pipelines]
         for run in sorted(found, key=lambda run: run.counter, reverse=True):
-            result.setdefault(target_of(run), []).append(run)
+            result.setdefault(get_target_of_run(run), []).append(run)
         return result
 
 
@@ -70,17 +70,17 @@ class Card:
         return {node.name: str(node.state) for node in self.line.nodes} if isinstance(self.line, PipelineLine) else {}
 
 
-def launched(db: Database, commit: Commit) -> Launched:
-    tasks, pipelines = groups.places_of_commit(db, commit.id)
-    return Launched(executions=executions.of_commit(db, commit.id), tasks=tasks, pipelines=pipelines)
+def list_runs(db: Database, commit: Commit) -> CommitRuns:
+    tasks, pipelines = groups.list_lines_of_commit(db, commit.id)
+    return CommitRuns(executions=executions.list_for_commit(db, commit.id), tasks=tasks, pipelines=pipelines)
 
 
-def cards(db: Database, commit: Commit, parent: str, found: Launched, skipped: Mapping[str, str]) -> list[Card]:
+def build_cards(db: Database, commit: Commit, parent: str, found: CommitRuns, skipped: Mapping[str, str]) -> list[Card]:
     """Return the cards of declared targets, then those of others that ran.
 
     `parent` is the name of the commit's parent, "" for none. `skipped` are reasons by label of the target.
     """
-    runs, declared = found.by_target(), described_targets(commit.config)
+    runs, declared = found.by_target(), list_described_targets(commit.config)
     others = sorted(runs.keys() - {one.target for one in declared})
     lines = _lines(found)
     metrics = _main_metrics(db, commit, parent, runs, lines)
@@ -103,13 +103,13 @@ def cards(db: Database, commit: Commit, parent: str, found: Launched, skipped: M
     return result
 
 
-def target_of(run: Run) -> Target:
+def get_target_of_run(run: Run) -> Target:
     if isinstance(run, Execution):
         return Target(name=run.step)
     return Target(kind=TargetKind.TASK if isinstance(run, Task) else TargetKind.PIPELINE, name=run.name)
 
 
-def _lines(found: Launched) -> dict[str, TaskLine | PipelineLine]:
+def _lines(found: CommitRuns) -> dict[str, TaskLine | PipelineLine]:
     return {line.task.uuid: line for line in found.tasks} | {line.pipeline.uuid: line for line in found.pipelines}
 
 
@@ -118,18 +118,18 @@ def _main_metrics(
 ) -> dict[str, MainMetric]:
     """Return by UUID the main metrics of the executions that cards show, and the best values of the newest tasks."""
     shown = [run for of in runs.values() for run in of[: EARLIER + 1] if isinstance(run, Execution)]
-    latest = metadata.latest_of(db, [execution.id for execution in shown])
-    of_steps = against_parent.main_metrics(db, commit.project_id, parent, shown, latest)
+    latest = metadata.map_latest_by_execution(db, [execution.id for execution in shown])
+    of_steps = against_parent.compare_main_metrics(db, commit.project_id, parent, shown, latest)
     found = {execution.uuid: of_steps[execution.id] for execution in shown if execution.id in of_steps}
     searches: list[TaskLine] = [lines[of[0].uuid] for of in runs.values() if isinstance(of[0], Task)]
     before = commits.find_by_identifier(db, commit.project_id, parent) if parent and searches else None
-    earlier = {line.task.name: line for line in groups.places_of_commit(db, before.id)[0]} if before else {}
+    earlier = {line.task.name: line for line in groups.list_lines_of_commit(db, before.id)[0]} if before else {}
     for line in searches:
         if line.goal and line.best and line.best.number is not None:
             other = earlier.get(line.task.name)
             of = other.best if other and other.goal == line.goal else None
             reference, counter = (of.number, of.counter) if of else (None, None)
-            found[line.task.uuid] = against_parent.compared(line.goal, line.best.number, reference, counter)
+            found[line.task.uuid] = against_parent.compare_with(line.goal, line.best.number, reference, counter)
     return found
 
 
@@ -137,6 +137,6 @@ def _layers(config: Any, target: Target) -> Sequence[Sequence[str]]:
     try:
         if target.kind is TargetKind.TASK:
             return ((load_task(config, target.name).step,),)
-        return graph.layers(load_pipeline(config, target.name)) if target.kind is TargetKind.PIPELINE else ()
+        return graph.compute_layers(load_pipeline(config, target.name)) if target.kind is TargetKind.PIPELINE else ()
     except PushmillError:
         return ()  # it cannot run; the form says why

@@ -14,18 +14,17 @@ from web.http import auth, changes
 from web.services.deliveries import redaction
 from web.services.presentation import verdicts
 from web.services.presentation.verdict import Verdict
-from web.services.triggers import approvals, schedule
 from web.store import audit, commits, deliveries, launched, projects, pushes
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
-from web.store.deliveries import POLL, Delivery, DeliveryState
+from web.store.deliveries import Delivery, DeliveryState, OwnSource
 from web.store.launched import Launched
 from web.store.pushes import Push
 
 blueprint = Blueprint("deliveries", __name__)
 
 PATH = "/p/<name>/deliveries/<int(max=9223372036854775807):number>"
-SHOWN_CHARS = 64 * 1024  # of a body; the whole body is in the download
+SHOWN_CHARS = 64 * 1024  # most characters of a body that are shown; the download has all of it
 SHOWN_PUSHES = 50
 SIGNATURES = {
     "valid": "valid",
@@ -56,12 +55,12 @@ def listing(name: str) -> ResponseReturnValue:
 @auth.read
 @changes.shows(changes.PUSHES, changes.RUNS)
 def show(name: str, number: int) -> str:
-    db = auth.db()
-    project, delivery = _asked(db, name, number)
-    reported = pushes.pushes_of_delivery(db, delivery.id)
+    db = auth.get_db()
+    project, delivery = _requested_delivery(db, name, number)
+    reported = pushes.list_for_delivery(db, delivery.id)
     effects = _effects(db, reported[:SHOWN_PUSHES])
     secret = _secret(db, delivery)
-    body = redaction.body(delivery, secret)
+    body = redaction.redact_body(delivery, secret)
     return render_template(
         "delivery.html",
         project=project,
@@ -69,8 +68,8 @@ def show(name: str, number: int) -> str:
         signature=_signature(delivery),
         effects=effects,
         more_effects=len(reported) - len(effects),
-        run_again_by=deliveries.reruns_of(db, delivery.id),
-        headers=redaction.headers(delivery.headers, secret),
+        run_again_by=deliveries.list_reruns(db, delivery.id),
+        headers=redaction.redact_headers(delivery.headers, secret),
         body=body[:SHOWN_CHARS],
         more=len(body) > SHOWN_CHARS,
     )
@@ -80,9 +79,9 @@ def show(name: str, number: int) -> str:
 @auth.read
 def body(name: str, number: int) -> Response:
     """Download the whole body, without its secrets, as the page shows it."""
-    db = auth.db()
-    project, delivery = _asked(db, name, number)
-    response = Response(redaction.body(delivery, _secret(db, delivery)), mimetype="text/plain")
+    db = auth.get_db()
+    project, delivery = _requested_delivery(db, name, number)
+    response = Response(redaction.redact_body(delivery, _secret(db, delivery)), mimetype="text/plain")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-delivery-{delivery.id}.txt")
     response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
     return response
@@ -90,10 +89,10 @@ def body(name: str, number: int) -> Response:
 
 @blueprint.post(f"{PATH}/again")
 @auth.launch
-def again(name: str, number: int) -> ResponseReturnValue:
-    """Handle the delivery again, as a new delivery; one that waits for its next attempt is retried now."""
-    db = auth.db()
-    project, delivery = _asked(db, name, number)
+def process_again(name: str, number: int) -> ResponseReturnValue:
+    """Process the delivery again, as a new one; a delivery that waits for its next attempt is retried now."""
+    db = auth.get_db()
+    project, delivery = _requested_delivery(db, name, number)
     if delivery.state is DeliveryState.REFUSED:
         raise Conflict(
             f"delivery {number} was rejected: fix the problem it names, then send it again from the Git host"
@@ -107,29 +106,29 @@ def again(name: str, number: int) -> ResponseReturnValue:
     return redirect(url_for("deliveries.show", name=name, number=row), 303)
 
 
-def _asked(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
-    project, delivery = projects.by_name(db, name), deliveries.get(db, number)
-    if delivery is None or projects.repository(db, delivery.repository_id).project_id != project.id:
+def _requested_delivery(db: Database, name: str, number: int) -> tuple[Project, Delivery]:
+    project, delivery = projects.get_by_name(db, name), deliveries.get(db, number)
+    if delivery is None or projects.get_repository(db, delivery.repository_id).project_id != project.id:
         raise NotFound(f"project {name} has no delivery {number}")
     return project, delivery
 
 
 def _effects(db: Database, pushes: Sequence[Push]) -> list[Effect]:
     of = commits.get_many(db, {push.commit_id for push in pushes if push.commit_id is not None})
-    runs = launched.launched_by_pushes(db, [push.id for push in pushes])
-    said = verdicts.of_pushes(db, pushes, of)
+    runs = launched.list_by_push(db, [push.id for push in pushes])
+    sentences = verdicts.map_by_push(db, pushes, of)
     return [
-        Effect(push=push, commit=of.get(push.commit_id or 0), verdict=said[push.id], launched=runs[push.id])
+        Effect(push=push, commit=of.get(push.commit_id or 0), verdict=sentences[push.id], launched=runs[push.id])
         for push in pushes
     ]
 
 
 def _signature(delivery: Delivery) -> str:
-    if delivery.source == POLL:
+    if delivery.source == OwnSource.POLL:
         return "not needed: found by polling"
-    if delivery.source == schedule.SOURCE:
+    if delivery.source == OwnSource.SCHEDULE:
         return "not needed: created by a schedule"
-    if delivery.source == approvals.SOURCE:
+    if delivery.source == OwnSource.APPROVAL:
         return "not needed: created by an approval"
     if delivery.source == projects.HOSTED and not delivery.headers and delivery.signature == "valid":
         return "not needed: pushed to this server"
@@ -138,5 +137,5 @@ def _signature(delivery: Delivery) -> str:
 
 def _secret(db: Database, delivery: Delivery) -> str:
     """Return the secret that signed it, so that it can be redacted from the page."""
-    kept = projects.secret(db, delivery.repository_id)
-    return auth.server().vault.decrypt(kept).decode() if kept else ""
+    kept = projects.get_secret(db, delivery.repository_id)
+    return auth.get_server().vault.decrypt(kept).decode() if kept else ""

@@ -21,10 +21,10 @@ def first() -> Response:
 @blueprint.get("/docs/<page>/")
 @auth.public
 def show(page: str) -> str:
-    found = documentation.page(page)
+    found = documentation.get_page(page)
     return render_template(
         "documentation.html",
         page=found,
         content=Markup(found.html),  # noqa: S704  (from files of this program)
-        titles=documentation.titles(),
+        titles=documentation.map_titles_by_name(),
     )

@@ -25,17 +25,17 @@ LISTS = ("images", "mounts")
 @auth.read
 @changes.shows(changes.ENVIRONMENTS, changes.ONLINE, changes.ANY_RUNS)
 def listing() -> str:
-    db = auth.db()
-    fleet = runners.listing(db)
+    db = auth.get_db()
+    fleet = runners.list_runners(db)
     found = [
-        (item, rules.differences(item), [runner for runner in fleet if item.slug in runner.environments])
-        for item in environments.listing(db)
+        (item, rules.list_differences(item), [runner for runner in fleet if item.slug in runner.environments])
+        for item in environments.list_environments(db)
     ]
     return render_template(
         "environments.html",
         environments=found,
         online={runner.id for runner in fleet if dispatch.is_online(runner)},
-        unfinished=executions.unfinished_by_environment(db),
+        unfinished=executions.count_unfinished_by_environment(db),
         choices=rules.CHOICES,
     )
 
@@ -51,18 +51,18 @@ def change() -> Response:
         given[name] = request.form.get(name, "").replace(",", " ").split()
     given["autorestart"] = "autorestart" in request.form
     slug = request.form.get("slug", "").strip()
-    with forms.at("slug"):
+    with forms.name_field("slug"):
         check_environment(slug)
     for name, value in given.items():
-        with forms.at(name):
-            rules.column(name, value)
-    changed = rules.change(auth.db(), slug, given)
-    return forms.saved(url_for("environments.listing", _anchor=f"environment-{changed.slug}"))
+        with forms.name_field(name):
+            rules.parse_column(name, value)
+    changed = rules.change(auth.get_db(), slug, given)
+    return forms.redirect_after_saving(url_for("environments.listing", _anchor=f"environment-{changed.slug}"))
 
 
 @blueprint.post("/environments/<slug>/remove")
 @auth.admin
 @forms.shown_on(listing)
 def remove(slug: str) -> Response:
-    rules.remove(auth.db(), slug)
+    rules.remove(auth.get_db(), slug)
     return redirect(url_for("environments.listing"), 303)

@@ -16,8 +16,8 @@ from core.errors import InvalidInput
 from core.model import Execution
 from web.http import auth, downloads, numbers
 from web.http.pages import log_query
-from web.http.pages.execution_outputs import output_of
-from web.http.pages.execution_page import PATH, requested_execution, start_us
+from web.http.pages.execution_outputs import find_output
+from web.http.pages.execution_page import PATH, get_project_and_execution
 from web.services.presentation import charts, resources
 from web.services.presentation.charts import BY_NUMBER, BY_TIME, Axis
 from web.store import log_search, logs, metadata
@@ -26,28 +26,28 @@ from web.store.logs import LogLine
 
 blueprint = Blueprint("execution_data", __name__)
 
-DOWNLOADED_LINES = 500  # read at once
-BLOCK_LINES = 2000  # of a log, at most
+DOWNLOADED_LINES = 500  # lines that are read at once for a download
+BLOCK_LINES = 2000  # most lines of a log in one response
 CSV_KEYS = 8
 QUERY_BYTES = 200
-MOST_HITS, SEARCH_S = 5000, 0.08  # of one answer
+MOST_HITS, SEARCH_S = 5000, 0.08  # most hits of one response, and time to find them
 
 
 @blueprint.get(f"{PATH}/log.html")
 @auth.read
 def lines(name: str, counter: int) -> Response:
-    """Return log lines from `first` on, or before `before`, counted from 0, as the page shows them; at most BLOCK_LINES.
+    """Return at most BLOCK_LINES log lines as HTML, from `first` on or before `before`; lines count from 0.
 
     `show` and `metrics` filter them; `folded` are the numbers of commands reduced to their first line. The header
     Log-Lines says which lines the answer covers, "FIRST-NEXT".
     """
-    _, execution = requested_execution(auth.db(), name, counter)
-    view = log_query.block_view(execution, log_query.asked_filter())
-    count = min(numbers.in_query("count", BLOCK_LINES), BLOCK_LINES)
+    _, execution = get_project_and_execution(auth.get_db(), name, counter)
+    view = log_query.make_block_view(execution, log_query.parse_filter())
+    count = min(numbers.parse_argument("count", BLOCK_LINES), BLOCK_LINES)
     if "before" in request.args:
-        window = view.before(numbers.in_query("before", 0), count)
+        window = view.before(numbers.parse_argument("before", 0), count)
     else:
-        window = view.after(numbers.in_query("first", 0), count)
+        window = view.after(numbers.parse_argument("first", 0), count)
     headers = {"Cache-Control": "no-store", "Log-Lines": f"{window.first}-{window.next}"}
     return Response(window.html, mimetype="text/html", headers=headers)
 
@@ -59,14 +59,14 @@ def search(name: str, counter: int) -> Response:
 
     `next` is the line at which the search continues; None at the end of the log.
     """
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
+    db = auth.get_db()
+    _, execution = get_project_and_execution(db, name, counter)
     text = request.args.get("q", "").encode()[:QUERY_BYTES]
     if b"\n" in text:
         raise InvalidInput("'q' must be text of one line")
-    at, first = logs.length(db, execution), max(1, numbers.in_query("first", 1)) - 1
+    at, first = logs.get_length(db, execution), max(1, numbers.parse_argument("first", 1)) - 1
     span = Span(first=first, end=at.lines, most=MOST_HITS, seconds=SEARCH_S)
-    found = log_search.search(auth.server().config.logs_dir, execution, at, log_query.asked_filter(text), span)
+    found = log_search.search(auth.get_server().config.logs_dir, execution, at, log_query.parse_filter(text), span)
     answer = {
         "lines": [line.number + 1 for line in found.lines],
         "next": found.reached + 1 if found.reached < at.lines else None,
@@ -78,9 +78,9 @@ def search(name: str, counter: int) -> Response:
 @auth.read
 def whole_log(name: str, counter: int) -> Response:
     """Download the log as it was printed, all streams."""
-    db, server = auth.db(), auth.server()
-    project, execution = requested_execution(db, name, counter)
-    at = logs.length(db, execution)
+    db, server = auth.get_db(), auth.get_server()
+    project, execution = get_project_and_execution(db, name, counter)
+    at = logs.get_length(db, execution)
     lines = logs.read(server.config.logs_dir, execution, at, 0, at.lines)
     response = Response(_blocks(lines), mimetype="text/plain")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.log.txt")
@@ -95,14 +95,14 @@ def series(name: str, counter: int) -> Response:
 
     `first` and `end` ask for the metadata lines from one up to the other, with as many points.
     """
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
+    db = auth.get_db()
+    _, execution = get_project_and_execution(db, name, counter)
     key, axis = request.args.get("key", ""), _axis(execution)
     if "first" in request.args or "end" in request.args:
-        lines = range(numbers.in_query("first", 0), numbers.in_query("end", metadata.LINES))
-        found = charts.part_of_series(db, execution.id, key, axis, lines)
+        lines = range(numbers.parse_argument("first", 0), numbers.parse_argument("end", metadata.LINES))
+        found = charts.get_series_part(db, execution.id, key, axis, lines)
     else:
-        found = charts.series(db, execution.id, key, axis)
+        found = charts.get_series(db, execution.id, key, axis)
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
@@ -110,12 +110,12 @@ def series(name: str, counter: int) -> Response:
 @auth.read
 def values(name: str, counter: int) -> Response:
     """Download all stored values of each `key`, with the index and the time of their lines."""
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
     keys = list(dict.fromkeys(request.args.getlist("key")))
     if not 0 < len(keys) <= CSV_KEYS:
         raise InvalidInput(f"give 1 to {CSV_KEYS} keys")
-    rows = charts.rows(keys, [metadata.points(db, execution.id, key) for key in keys])
+    rows = charts.iterate_rows(keys, [metadata.iterate_points(db, execution.id, key) for key in keys])
     response = Response(_csv(rows), mimetype="text/csv")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.csv")
     return response
@@ -123,11 +123,11 @@ def values(name: str, counter: int) -> Response:
 
 @blueprint.get(f"{PATH}/usage")
 @auth.read
-def used(name: str, counter: int) -> Response:
-    """Return what it used of its machine, for all charts in one response."""
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
-    found = resources.resource_charts(db, execution.id, start_us(execution))
+def resource_series(name: str, counter: int) -> Response:
+    """Return the resource usage of the execution, for all charts in one response."""
+    db = auth.get_db()
+    _, execution = get_project_and_execution(db, name, counter)
+    found = resources.make_charts(db, execution.id, charts.compute_start_us(execution))
     return Response(orjson.dumps(found), mimetype="application/json")
 
 
@@ -135,9 +135,9 @@ def used(name: str, counter: int) -> Response:
 @auth.read
 def output(name: str, counter: int, datum: uuid.UUID, filename: str) -> Response:  # noqa: ARG001
     """Serve an output file; its uuid decides, the file name is only for readers of the URL."""
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
-    return downloads.send(auth.server().config.outputs_dir, output_of(db, execution, str(datum)))
+    db = auth.get_db()
+    _, execution = get_project_and_execution(db, name, counter)
+    return downloads.send(auth.get_server().config.outputs_dir, find_output(db, execution, str(datum)))
 
 
 def _blocks(lines: Iterator[LogLine]) -> Iterator[bytes]:
@@ -155,7 +155,7 @@ def _csv(rows: Iterator[Sequence[Any]]) -> Iterator[str]:
 def _axis(execution: Execution) -> Axis:
     given = request.args.get("x", BY_NUMBER)
     if given == BY_TIME:
-        return Axis(by=BY_TIME, start_us=start_us(execution))
+        return Axis(by=BY_TIME, start_us=charts.compute_start_us(execution))
     if given.startswith("key."):
         return Axis(by=given.removeprefix("key."))
     if given != BY_NUMBER:

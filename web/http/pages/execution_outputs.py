@@ -12,9 +12,9 @@ from flask import Blueprint, Response, send_file
 
 from core.errors import Conflict, NotFound
 from core.model import Execution
-from core.units import size_text
+from core.units import format_size
 from web.http import auth, downloads
-from web.http.pages.execution_page import PATH, requested_execution
+from web.http.pages.execution_page import PATH, get_project_and_execution
 from web.services.presentation import previews
 from web.store import data
 from web.store.data import Datum
@@ -22,7 +22,7 @@ from web.store.db import Database
 
 blueprint = Blueprint("execution_outputs", __name__)
 
-ZIP_FILES, ZIP_BYTES = 5000, 64 * 2**30  # at most, in one archive
+ZIP_FILES, ZIP_BYTES = 5000, 64 * 2**30  # most files and bytes of one archive
 BLOCK_BYTES = 256 * 1024
 DATE = (1980, 1, 1, 0, 0, 0)  # archives of the same files are equal
 
@@ -49,16 +49,16 @@ class _Pieces(io.RawIOBase):
 @auth.read
 def archive(name: str, counter: int) -> Response:
     """Download all outputs as a ZIP archive, made while it is sent."""
-    db, server = auth.db(), auth.server()
-    project, execution = requested_execution(db, name, counter)
-    count, size = data.totals(db, execution.id)
+    db, server = auth.get_db(), auth.get_server()
+    project, execution = get_project_and_execution(db, name, counter)
+    count, size = data.sum_outputs(db, execution.id)
     if count > ZIP_FILES or size > ZIP_BYTES:
-        limits = f"an archive has at most {ZIP_FILES:,} files and {size_text(ZIP_BYTES)}"
-        raise Conflict(f"#{counter} has {count:,} outputs, {size_text(size)}; {limits}: use vh exec outputs")
+        limits = f"an archive has at most {ZIP_FILES:,} files and {format_size(ZIP_BYTES)}"
+        raise Conflict(f"#{counter} has {count:,} outputs, {format_size(size)}; {limits}: use vh exec outputs")
     files = [
         (datum.name, path)
-        for datum in data.of_execution(db, execution.id)
-        if datum.purged_at is None and (path := data.path(server.config.outputs_dir, datum.uuid)).is_file()
+        for datum in data.list_outputs(db, execution.id)
+        if datum.purged_at is None and (path := data.get_path(server.config.outputs_dir, datum.uuid)).is_file()
     ]
     response = Response(_zipped(files), mimetype="application/zip")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-{execution.counter}.zip")
@@ -70,10 +70,10 @@ def archive(name: str, counter: int) -> Response:
 @auth.read
 def media(name: str, counter: int, datum: uuid.UUID) -> Response:
     """Serve an image or sound to be shown by a page; nothing else, whatever its name."""
-    db = auth.db()
-    _, execution = requested_execution(db, name, counter)
-    path = downloads.content(auth.server().config.outputs_dir, output_of(db, execution, str(datum)))
-    kind = previews.media_type(path)
+    db = auth.get_db()
+    _, execution = get_project_and_execution(db, name, counter)
+    path = downloads.get_content_path(auth.get_server().config.outputs_dir, find_output(db, execution, str(datum)))
+    kind = previews.detect_media_type(path)
     if not kind:
         raise NotFound(f"output {datum} has no preview")
     response = send_file(path, kind, conditional=True)
@@ -83,8 +83,8 @@ def media(name: str, counter: int, datum: uuid.UUID) -> Response:
     return response
 
 
-def output_of(db: Database, execution: Execution, datum_uuid: str) -> Datum:
-    found = data.by_uuid(db, datum_uuid)
+def find_output(db: Database, execution: Execution, datum_uuid: str) -> Datum:
+    found = data.get_by_uuid(db, datum_uuid)
     if found.execution_id != execution.id:
         raise NotFound(f"execution #{execution.counter} has no output {datum_uuid}")
     return found

@@ -7,11 +7,11 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.http import auth, downloads, numbers
 from web.http.pages import log_query, paging
-from web.http.pages.execution_outputs import output_of
-from web.http.pages.execution_page import PATH, render_tab, requested_execution, start_us
+from web.http.pages.execution_outputs import find_output
+from web.http.pages.execution_page import PATH, get_project_and_execution, render_tab
 from web.services.presentation import charts, headline, previews, resources
 from web.store import data, executions, metadata
 
@@ -36,10 +36,10 @@ class Measure:
 @auth.read
 def log(name: str, counter: int) -> str:
     """Show the log's last lines, those around `?line=`, counted from 1, or those before `?before=`."""
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
-    view = log_query.tab_view(execution, log_query.asked_filter())
-    line, before = log_query.asked_line(), numbers.in_query("before", view.at.lines)
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
+    view = log_query.make_tab_view(execution, log_query.parse_filter())
+    line, before = log_query.parse_line_number(), numbers.parse_argument("before", view.at.lines)
     window = view.before(before, LOG_LINES) if line is None else view.around(line, LOG_LINES)
     log_filter = {name: request.args[name] for name in log_query.FILTERS if request.args.get(name)}
     return render_tab(
@@ -51,11 +51,11 @@ def log(name: str, counter: int) -> str:
 @blueprint.get(f"{PATH}/charts/")
 @auth.read
 def metrics(name: str, counter: int) -> str:
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
-    latest = metadata.latest(db, execution.id)
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
+    latest = metadata.get_latest(db, execution.id)
     axis = charts.choose_axis(latest)
-    keys = [key for key, value in latest.items() if as_number(value) is not None]
+    keys = [key for key, value in latest.items() if to_number(value) is not None]
     axes = [axis] if axis else []
     drawn = [key for key in keys if key != axis][:CHARTS]
     return render_tab(
@@ -65,8 +65,10 @@ def metrics(name: str, counter: int) -> str:
         axis=axis,
         axes=axes + [key for key in keys if key != axis and headline.is_counter(key)],
         keys=keys,
-        thinned=metadata.thinned(db, execution.id),
-        charted=[Measure(key=key, value=latest[key], spark=charts.sparkline(db, execution.id, key)) for key in drawn],
+        thinned=metadata.is_thinned(db, execution.id),
+        charted=[
+            Measure(key=key, value=latest[key], spark=charts.draw_sparkline(db, execution.id, key)) for key in drawn
+        ],
     )
 
 
@@ -74,14 +76,16 @@ def metrics(name: str, counter: int) -> str:
 @auth.read
 def outputs(name: str, counter: int) -> str:
     """List the outputs, and show the one with the uuid `?show=`."""
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
-    count, size = data.totals(db, execution.id)
-    found = [(datum, downloads.url_name(datum)) for datum in data.of_execution(db, execution.id, OUTPUTS)]
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
+    count, size = data.sum_outputs(db, execution.id)
+    found = [(datum, downloads.make_url_name(datum)) for datum in data.list_outputs(db, execution.id, OUTPUTS)]
     shown, preview = None, None
     if asked := request.args.get("show"):
-        shown = output_of(db, execution, asked)
-        preview = previews.preview(downloads.content(auth.server().config.outputs_dir, shown), shown.name)
+        shown = find_output(db, execution, asked)
+        preview = previews.make_preview(
+            downloads.get_content_path(auth.get_server().config.outputs_dir, shown), shown.name
+        )
     pictures = [one for one in found if not one[0].purged_at and previews.has_thumbnail(one[0].name, one[0].size)]
     return render_tab(
         "outputs",
@@ -99,10 +103,10 @@ def outputs(name: str, counter: int) -> str:
 
 @blueprint.get(f"{PATH}/resources/")
 @auth.read
-def used(name: str, counter: int) -> str:
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
-    found = resources.resource_charts(db, execution.id, start_us(execution))
+def show_resources(name: str, counter: int) -> str:
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
+    found = resources.make_charts(db, execution.id, charts.compute_start_us(execution))
     return render_tab("resources", project, execution, resources=found)
 
 
@@ -110,13 +114,13 @@ def used(name: str, counter: int) -> str:
 @auth.read
 def configuration(name: str, counter: int) -> str:
     """Show everything that the execution was made from, and the history of its states."""
-    db = auth.db()
-    project, execution = requested_execution(db, name, counter)
+    db = auth.get_db()
+    project, execution = get_project_and_execution(db, name, counter)
     return render_tab(
         "configuration",
         project,
         execution,
-        history=executions.state_changes(db, execution.id),
+        history=executions.list_state_changes(db, execution.id),
         retry_of=executions.get(db, execution.retry_of) if execution.retry_of else None,
-        retries=executions.retried_by(db, execution.id),
+        retries=executions.list_reruns(db, execution.id),
     )

@@ -13,7 +13,7 @@ from flask import Blueprint, Response
 
 from core.model import Execution
 from web.http import auth
-from web.http.pages.executions import EXPORTED, requested_filter, requested_order
+from web.http.pages.executions import EXPORTED, parse_filter, parse_order
 from web.services.presentation import execution_status, formats, run_names
 from web.services.presentation.run_names import RunNames
 from web.store import commits, execution_search, metadata, projects
@@ -31,10 +31,10 @@ Found = Iterator[Execution]
 @auth.read
 def download(name: str, kind: str) -> Response:
     """Send the first EXPORTED matches in the order of the table."""
-    db = auth.db()
-    project = projects.by_name(db, name)
-    names = run_names.of_project(db, project.id)
-    found = execution_search.iterate(db, project.id, requested_filter(names), requested_order(), EXPORTED)
+    db = auth.get_db()
+    project = projects.get_by_name(db, name)
+    names = run_names.load_run_names(db, project.id)
+    found = execution_search.iterate(db, project.id, parse_filter(names), parse_order(), EXPORTED)
     body = _csv(db, found, names) if kind == "csv" else _json(db, found)
     response = Response(body, mimetype="text/csv" if kind == "csv" else "application/json")
     response.headers.set("Content-Disposition", "attachment", filename=f"{project.name}-executions.{kind}")
@@ -63,15 +63,15 @@ def _csv(db: Database, found: Found, names: RunNames) -> Iterator[bytes]:
 
 def _items(db: Database, found: Found) -> Iterator[list[dict[str, Any]]]:
     while some := list(islice(found, BATCH)):
-        latest = metadata.latest_of(db, [execution.id for execution in some])
+        latest = metadata.map_latest_by_execution(db, [execution.id for execution in some])
         of = commits.get_many(db, {execution.commit_id for execution in some})
         yield [
             {
                 "number": e.counter, "state": e.status, "step": e.step, "title": e.title,
                 "branch": of[e.commit_id].ref, "commit": of[e.commit_id].identifier,
-                "message": formats.subject(of[e.commit_id].message), "who": e.creator, "tags": list(e.tags),
+                "message": formats.extract_subject(of[e.commit_id].message), "who": e.creator, "tags": list(e.tags),
                 "environment": e.environment, "created": e.created_at, "started": e.started_at, "ended": e.ended_at,
-                "seconds": execution_status.seconds(e), "failure": e.failure_reason,
+                "seconds": execution_status.compute_run_seconds(e), "failure": e.failure_reason,
                 "parameters": dict(e.parameters), "metrics": latest.get(e.id, {}),
             }
             for e in some
@@ -97,5 +97,5 @@ def _cell(value: Any) -> Any:
         return value
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         value = " ".join(value)
-    text = "" if value is None else formats.full(value)
+    text = "" if value is None else formats.format_full_value(value)
     return f"'{text}" if text.startswith(FORMULA) else text

@@ -13,7 +13,7 @@ from flask import Response, g, make_response, redirect, request, session
 from markupsafe import Markup
 
 from core.errors import PushmillError
-from web.http.errors import status_of
+from web.http.errors import get_response_status
 from web.http.pages.addresses import way_back
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -58,16 +58,16 @@ def shown_on(page: Callable[..., Any]) -> Callable[[View], View]:
             try:
                 return view(**values)
             except PushmillError as error:
-                if (status := status_of(error)) >= 500:
+                if (status := get_response_status(error)) >= 500:
                     raise
-                return refused(str(error), status, page, **values)
+                return render_refusal(str(error), status, page, **values)
 
         return answer  # type: ignore[return-value]
 
     return decorate
 
 
-def refused(problem: str, status: int, page: Callable[..., Any], **values: Any) -> Response:
+def render_refusal(problem: str, status: int, page: Callable[..., Any], **values: Any) -> Response:
     """Return the page of the form of this request with a problem, and with what was typed."""
     at = g.get("form_field", "")
     typed = request.form.to_dict()
@@ -79,7 +79,7 @@ def refused(problem: str, status: int, page: Callable[..., Any], **values: Any) 
 
 
 @contextmanager
-def at(name: str) -> Iterator[None]:
+def name_field(name: str) -> Iterator[None]:
     """Say which field the errors raised within concern."""
     try:
         yield
@@ -88,7 +88,7 @@ def at(name: str) -> Iterator[None]:
         raise
 
 
-def saved(url: str) -> Response:
+def redirect_after_saving(url: str) -> Response:
     """Redirect to the page of the form of this request, which says once that it was saved."""
     if "id" in session:  # requests with a token have no page
         session["saved"] = _key()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution
 from core.states import FINAL
-from web.services.pipelines.progress import node_progress
+from web.services.pipelines.progress import compute_progress
 from web.services.presentation import objective as goals
 from web.services.presentation.objective import Objective
 from web.store import pipelines, tasks, trials
@@ -76,32 +76,35 @@ class Place:
     node: str
 
 
-def progress(task: Task, counts: Mapping[str, int]) -> GroupProgress:
+def measure_progress(task: Task, counts: Mapping[str, int]) -> GroupProgress:
     made = sum(counts.values())
     return GroupProgress(counts=counts, total=made if task.state in FINAL else max(task.planned, made))
 
 
-def task_lines(db: Database, found: Sequence[Task]) -> list[TaskLine]:
-    counts = trials.counts(db, [task.id for task in found])
-    objectives = goals.task_objectives(db, found)
-    best = goals.best_trials(db, objectives)
+def build_task_lines(db: Database, found: Sequence[Task]) -> list[TaskLine]:
+    counts = trials.count_by_state(db, [task.id for task in found])
+    objectives = goals.map_objectives_by_task(db, found)
+    best = goals.map_best_by_task(db, objectives)
     return [
         TaskLine(
-            task=task, progress=progress(task, counts[task.id]), goal=objectives.get(task.id), best=best.get(task.id)
+            task=task,
+            progress=measure_progress(task, counts[task.id]),
+            goal=objectives.get(task.id),
+            best=best.get(task.id),
         )
         for task in found
     ]
 
 
-def pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine]:
-    nodes = pipelines.nodes_of(db, [pipeline.id for pipeline in found])
+def build_pipeline_lines(db: Database, found: Sequence[Pipeline]) -> list[PipelineLine]:
+    nodes = pipelines.list_nodes_by_pipeline(db, [pipeline.id for pipeline in found])
     return [_pipeline_line(pipeline, nodes[pipeline.id]) for pipeline in found]
 
 
-def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
+def map_places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
     """Return places by execution id, for executions that have one."""
     of_task = {task.id: task for task in tasks.get_many(db, list({e.task_id for e in found if e.task_id is not None}))}
-    of_node = pipelines.of_nodes(db, list({e.pipeline_node_id for e in found if e.pipeline_node_id is not None}))
+    of_node = pipelines.map_by_node(db, list({e.pipeline_node_id for e in found if e.pipeline_node_id is not None}))
     result: dict[int, Place] = {}
     for e in found:
         pipeline, node = of_node.get(e.pipeline_node_id or 0, (None, ""))
@@ -110,26 +113,28 @@ def places(db: Database, found: Sequence[Execution]) -> dict[int, Place]:
     return result
 
 
-def place_of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
+def find_place_of_node(db: Database, node_id: int | None) -> tuple[Pipeline | None, str]:
     """Return the pipeline of a node, and the node's name."""
-    return pipelines.of_nodes(db, [node_id]).get(node_id, (None, "")) if node_id is not None else (None, "")
+    return pipelines.map_by_node(db, [node_id]).get(node_id, (None, "")) if node_id is not None else (None, "")
 
 
-def places_of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
+def list_lines_of_commit(db: Database, commit_id: int) -> tuple[list[TaskLine], list[PipelineLine]]:
     """Return the tasks and pipelines of a commit, without the tasks of pipelines."""
-    return task_lines(db, _alone(db, [commit_id])), pipeline_lines(db, pipelines.of_commits(db, [commit_id]))
+    return build_task_lines(db, _alone(db, [commit_id])), build_pipeline_lines(
+        db, pipelines.list_for_commits(db, [commit_id])
+    )
 
 
-def marks_of_commits(db: Database, commit_ids: Sequence[int]) -> dict[int, list[Mark]]:
+def map_marks_by_commit(db: Database, commit_ids: Sequence[int]) -> dict[int, list[Mark]]:
     """Return the same in short form by commit id, pipelines first."""
     alone = _alone(db, commit_ids)
-    counts = trials.counts(db, [task.id for task in alone])
+    counts = trials.count_by_state(db, [task.id for task in alone])
     found = [
         *(
             Mark(group=line.pipeline, progress=line.progress)
-            for line in pipeline_lines(db, pipelines.of_commits(db, commit_ids))
+            for line in build_pipeline_lines(db, pipelines.list_for_commits(db, commit_ids))
         ),
-        *(Mark(group=task, progress=progress(task, counts[task.id])) for task in alone),
+        *(Mark(group=task, progress=measure_progress(task, counts[task.id])) for task in alone),
     ]
     result: dict[int, list[Mark]] = {commit_id: [] for commit_id in commit_ids}
     for mark in found:
@@ -138,10 +143,10 @@ def marks_of_commits(db: Database, commit_ids: Sequence[int]) -> dict[int, list[
 
 
 def _alone(db: Database, commit_ids: Sequence[int]) -> list[Task]:
-    return [task for task in tasks.of_commits(db, commit_ids) if task.pipeline_node_id is None]
+    return [task for task in tasks.list_for_commits(db, commit_ids) if task.pipeline_node_id is None]
 
 
 def _pipeline_line(pipeline: Pipeline, nodes: Sequence[PipelineNode]) -> PipelineLine:
-    so_far = node_progress(nodes)
+    so_far = compute_progress(nodes)
     progress = GroupProgress(counts={str(state): n for state, n in so_far.counts.items()}, total=so_far.nodes)
     return PipelineLine(pipeline=pipeline, progress=progress, nodes=nodes, waiting=so_far.waiting)

@@ -15,7 +15,7 @@ blueprint = Blueprint("invitations", __name__)
 @blueprint.get("/invitations/<secret>")
 @auth.public
 def show(secret: str) -> str:
-    return render_template("invitation.html", user=identities.find_invited(auth.db(), secret), problem="")
+    return render_template("invitation.html", user=identities.find_invited(auth.get_db(), secret), problem="")
 
 
 @blueprint.post("/invitations/<secret>")
@@ -23,7 +23,7 @@ def show(secret: str) -> str:
 def accept(secret: str) -> ResponseReturnValue:
     """Consume the invitation. A token is shown only once."""
     auth.check_csrf()
-    db = auth.db()
+    db = auth.get_db()
     if "token" in request.form:
         user, made = identities.accept_with_token(db, secret)
         response = make_response(render_template("invitation_token.html", user=user, made=made))

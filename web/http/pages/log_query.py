@@ -8,10 +8,10 @@ from flask import request
 
 from core.errors import InvalidInput
 from core.model import Execution
-from core.text import whole_number
+from core.text import parse_whole_number
 from core.wire import STREAMS
 from web.http import auth
-from web.services.presentation.log_commands import Command, commands, folded_at_first
+from web.services.presentation.log_commands import Command, choose_folded_commands, parse_commands
 from web.services.presentation.log_view import EVERYTHING, LogView
 from web.store import log_search, logs
 from web.store.log_search import Query
@@ -22,7 +22,7 @@ FILTERS = ("show", "metrics")  # names in the URL
 MOST_FOLDED = 1000
 
 
-def asked_filter(text: bytes = b"") -> Query:
+def parse_filter(text: bytes = b"") -> Query:
     """Return the filter of the URL; raises InvalidInput."""
     shown, metrics = request.args.get("show", ""), request.args.get("metrics", "")
     if shown not in SHOWN or metrics not in ("", HIDDEN):
@@ -32,33 +32,33 @@ def asked_filter(text: bytes = b"") -> Query:
     )  # fmt: skip
 
 
-def asked_line() -> int | None:
+def parse_line_number() -> int | None:
     """Return the number of the line that the URL asks for, from 0."""
-    line = whole_number(request.args.get("line"))
+    line = parse_whole_number(request.args.get("line"))
     return None if line is None else max(0, line - 1)
 
 
-def tab_view(execution: Execution, wanted: Query) -> LogView:
+def make_tab_view(execution: Execution, wanted: Query) -> LogView:
     """Return a log as its tab shows it at first: commands that succeeded are folded, unless lines are filtered."""
-    shown = plain_view(execution, wanted)
+    shown = make_plain_view(execution, wanted)
     found = _commands(shown)
-    folded = frozenset[int]() if wanted.errors or wanted.stream else folded_at_first(found, asked_line())
+    folded = frozenset[int]() if wanted.errors or wanted.stream else choose_folded_commands(found, parse_line_number())
     return replace(shown, commands=found, folded=folded)
 
 
-def block_view(execution: Execution, wanted: Query) -> LogView:
+def make_block_view(execution: Execution, wanted: Query) -> LogView:
     """Return a log in which the commands `?folded=` are folded; without that, a log without commands."""
-    shown = plain_view(execution, wanted)
+    shown = make_plain_view(execution, wanted)
     if "folded" not in request.args:
         return shown
-    folded = frozenset(whole_number(number) or 0 for number in request.args["folded"].split(",")[:MOST_FOLDED])
+    folded = frozenset(parse_whole_number(number) or 0 for number in request.args["folded"].split(",")[:MOST_FOLDED])
     return replace(shown, commands=_commands(shown), folded=folded)
 
 
-def plain_view(execution: Execution, wanted: Query = EVERYTHING) -> LogView:
-    length = logs.length(auth.db(), execution)
-    return LogView(logs_dir=auth.server().config.logs_dir, execution=execution, at=length, filter=wanted)
+def make_plain_view(execution: Execution, wanted: Query = EVERYTHING) -> LogView:
+    length = logs.get_length(auth.get_db(), execution)
+    return LogView(logs_dir=auth.get_server().config.logs_dir, execution=execution, at=length, filter=wanted)
 
 
 def _commands(shown: LogView) -> list[Command]:
-    return commands(log_search.status_lines(shown.logs_dir, shown.execution, shown.at))
+    return parse_commands(log_search.iterate_status_lines(shown.logs_dir, shown.execution, shown.at))

@@ -10,14 +10,14 @@ from flask.typing import ResponseReturnValue
 
 from core.errors import Denied, ForgeError, NotFound, PushmillError
 from web.http import auth
-from web.http.pages.addresses import base_url, local_path
+from web.http.pages.addresses import choose_local_path, get_base_url
 from web.services.logins import accounts, providers
 from web.services.logins.providers import Providers
 from web.store import audit, logins
 
 blueprint = Blueprint("logins", __name__)
 
-PENDING = "login"  # in the session: the attempt that has begun
+PENDING = "login"  # key in the session of a login that has begun
 
 
 @blueprint.get("/login/<provider>")
@@ -26,11 +26,11 @@ def begin(provider: str) -> ResponseReturnValue:
     """Send the browser to the provider. With `link`, the form token of a session, its user links an account."""
     found, linking = _providers(provider), None
     if given := request.args.get("link"):
-        identity = auth.session_identity()
+        identity = auth.find_session_identity()
         if identity is None or not hmac.compare_digest(given.encode(), auth.csrf_token().encode()):
             raise Denied("The page is out of date: go back, reload it and try again.")
         linking = identity.user.id
-    to = local_path(request.args.get("next", "/"))
+    to = choose_local_path(request.args.get("next", "/"))
     try:
         url, attempt = found.begin(provider, redirect_uri=_address(provider), to=to, linking=linking)
     except (ForgeError, KeyError) as error:
@@ -51,15 +51,15 @@ def finish(provider: str) -> ResponseReturnValue:
         person = found.finish(attempt, request.args, redirect_uri=_address(provider))
         config = found.configs[provider]
         if attempt.linking is None:
-            user = accounts.log_in(auth.db(), config, person)
+            user = accounts.log_in(auth.get_db(), config, person)
         else:
-            identity = auth.session_identity()
+            identity = auth.find_session_identity()
             if identity is None or identity.user.id != attempt.linking:
                 raise Denied(providers.OUTDATED)
-            accounts.link(auth.db(), config, person, identity.user)
+            accounts.link(auth.get_db(), config, person, identity.user)
             return redirect(url_for("account.show", _anchor="h-logins"), 303)
     except (PushmillError, KeyError, TypeError) as error:
-        audit.record_failed_login(auth.db(), "")
+        audit.record_failed_login(auth.get_db(), "")
         return _refused(_sentence(error))
     auth.begin_session(user.id)
     return redirect(attempt.next, 303)
@@ -70,19 +70,19 @@ def finish(provider: str) -> ResponseReturnValue:
 def remove() -> ResponseReturnValue:
     """Remove an account at a provider from the user."""
     form = request.form
-    logins.remove(auth.db(), auth.current_user().id, form.get("issuer", ""), form.get("subject", ""))
+    logins.remove(auth.get_db(), auth.get_current_user().id, form.get("issuer", ""), form.get("subject", ""))
     return redirect(url_for("account.show", _anchor="h-logins"), 303)
 
 
 def _providers(name: str) -> Providers:
-    found = auth.server().providers
+    found = auth.get_server().providers
     if name not in found.configs:
         raise NotFound(f"there is no provider of logins {name!r}")
     return found
 
 
 def _address(provider: str) -> str:
-    return base_url() + url_for("logins.finish", provider=provider)
+    return get_base_url() + url_for("logins.finish", provider=provider)
 
 
 def _sentence(error: Exception) -> str:

@@ -8,14 +8,14 @@ from urllib.parse import urlencode
 
 from flask import request
 
-from core.text import whole_number
+from core.text import parse_whole_number
 
 MAX_PAGE = 1_000_000
 PLACES = ("page", "after", "before")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class ListPage:
     """One page of a list, counted from 1; `total` is the number of items on all of them."""
 
     number: int
@@ -23,10 +23,10 @@ class Page:
     total: int = 0
 
     @classmethod
-    def asked(cls, size: int) -> Self:
-        return cls(number=min(whole_number(request.args.get("page")) or 1, MAX_PAGE), size=size)
+    def requested(cls, size: int) -> Self:
+        return cls(number=min(parse_whole_number(request.args.get("page")) or 1, MAX_PAGE), size=size)
 
-    def of(self, total: int) -> Self:
+    def with_total(self, total: int) -> Self:
         return replace(self, total=total)
 
     @property

@@ -14,16 +14,16 @@ from core.groups import Pipeline, PipelineNode, Task
 from core.model import Execution, Project
 from core.states import UNFINISHED
 from web.config.pipelines.blueprint import Edge, PipelineBlueprint, load_pipeline
-from web.config.pipelines.graph import layers
+from web.config.pipelines.graph import compute_layers
 from web.http import auth, changes
 from web.http.pages import groups
 from web.http.pages.groups import GroupProgress
-from web.http.pages.paging import Page
+from web.http.pages.paging import ListPage
 from web.services import pipelines as service
-from web.services.pipelines.progress import wait_reason
+from web.services.pipelines.progress import is_waiting_for_approval
 from web.services.presentation import drawing
-from web.services.presentation.drawing import Drawing
-from web.services.presentation.origins import origin_text
+from web.services.presentation.drawing import GraphDrawing
+from web.services.presentation.origins import format_origin
 from web.store import commits, pipelines, projects, trials
 from web.store.db import Database, transaction
 from web.store.selection import Selection
@@ -57,16 +57,16 @@ class NodeView:
 @auth.read
 @changes.shows(changes.RUNS)
 def listing(name: str) -> str:
-    db = auth.db()
-    project = projects.by_name(db, name)
-    page = Page.asked(PER_PAGE)
+    db = auth.get_db()
+    project = projects.get_by_name(db, name)
+    page = ListPage.requested(PER_PAGE)
     found, total = pipelines.search(db, Selection(projects=[project.id], limit=page.size, offset=page.offset))
     return render_template(
         "pipelines.html",
         project=project,
-        lines=groups.pipeline_lines(db, found),
+        lines=groups.build_pipeline_lines(db, found),
         commits=commits.get_many(db, {pipeline.commit_id for pipeline in found}),
-        page=page.of(total),
+        page=page.with_total(total),
         hosted=not total and projects.is_hosted(db, project.id),
     )
 
@@ -75,8 +75,8 @@ def listing(name: str) -> str:
 @auth.read
 @changes.shows(changes.RUNS)
 def show(name: str, counter: int) -> str:
-    db = auth.db()
-    project, pipeline = _asked(db, name, counter)
+    db = auth.get_db()
+    project, pipeline = _requested_pipeline(db, name, counter)
     declared = _declared(pipeline)
     runs = _runs(db, pipeline, {node.name: node.step_name for node in declared.nodes} if declared else {})
     return render_template(
@@ -84,8 +84,8 @@ def show(name: str, counter: int) -> str:
         project=project,
         pipeline=pipeline,
         commit=commits.get(db, pipeline.commit_id),
-        origin=origin_text(db, pipeline),
-        progress=groups.pipeline_lines(db, [pipeline])[0].progress,
+        origin=format_origin(db, pipeline),
+        progress=groups.build_pipeline_lines(db, [pipeline])[0].progress,
         runs=runs,
         run_of={run.node.name: run for run in runs},
         box=drawing,
@@ -99,10 +99,10 @@ def show(name: str, counter: int) -> str:
 @auth.launch
 def stop(name: str, counter: int) -> Response:
     """Stop the whole pipeline."""
-    db = auth.db()
-    _, pipeline = _asked(db, name, counter)
+    db = auth.get_db()
+    _, pipeline = _requested_pipeline(db, name, counter)
     with transaction(db):
-        service.request_stop(auth.context(), pipeline, auth.current_user().username)
+        service.request_stop(auth.get_context(), pipeline, auth.get_current_user().username)
     return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
 
 
@@ -110,33 +110,33 @@ def stop(name: str, counter: int) -> Response:
 @auth.launch
 def approve(name: str, counter: int, position: int) -> Response:
     """Approve the node at this position in the file, which waits for approval."""
-    db = auth.db()
-    _, pipeline = _asked(db, name, counter)
+    db = auth.get_db()
+    _, pipeline = _requested_pipeline(db, name, counter)
     with transaction(db):
-        node = next((node for node in pipelines.nodes(db, pipeline.id) if node.position == position), None)
+        node = next((node for node in pipelines.list_nodes(db, pipeline.id) if node.position == position), None)
         if node is None:
             raise NotFound(f"pipeline ={counter} has no node {position}")
-        service.approve(db, node, auth.current_user().username)
+        service.approve(db, node, auth.get_current_user().username)
     return redirect(url_for("pipelines.show", name=name, counter=counter), 303)
 
 
-def _asked(db: Database, name: str, counter: int) -> tuple[Project, Pipeline]:
-    project = projects.by_name(db, name)
-    return project, pipelines.by_counter(db, project.id, counter)
+def _requested_pipeline(db: Database, name: str, counter: int) -> tuple[Project, Pipeline]:
+    project = projects.get_by_name(db, name)
+    return project, pipelines.get_by_counter(db, project.id, counter)
 
 
 def _runs(db: Database, pipeline: Pipeline, steps: Mapping[str, str]) -> list[NodeView]:
-    nodes = pipelines.nodes(db, pipeline.id)
+    nodes = pipelines.list_nodes(db, pipeline.id)
     ids = [node.id for node in nodes]
-    executions = pipelines.newest_executions(db, ids)
-    tasks = pipelines.newest_tasks(db, ids)
-    counts = trials.counts(db, [task.id for task in tasks.values()])
-    progress = {task.id: groups.progress(task, counts[task.id]) for task in tasks.values()}
+    executions = pipelines.map_newest_executions(db, ids)
+    tasks = pipelines.map_newest_tasks(db, ids)
+    counts = trials.count_by_state(db, [task.id for task in tasks.values()])
+    progress = {task.id: groups.measure_progress(task, counts[task.id]) for task in tasks.values()}
     return [
         NodeView(
             node=node,
             step=steps.get(node.name, ""),
-            waits=wait_reason(node),
+            waits=is_waiting_for_approval(node),
             execution=executions.get(node.id),
             task=(task := tasks.get(node.id)),
             progress=progress[task.id] if task else None,
@@ -153,8 +153,8 @@ def _declared(pipeline: Pipeline) -> PipelineBlueprint | None:
         return None
 
 
-def _draw(declared: PipelineBlueprint) -> Drawing:
-    return drawing.draw(layers(declared), [(edge.source, edge.target) for edge in declared.edges])
+def _draw(declared: PipelineBlueprint) -> GraphDrawing:
+    return drawing.draw(compute_layers(declared), [(edge.source, edge.target) for edge in declared.edges])
 
 
 def _texts(edges: tuple[Edge, ...]) -> dict[tuple[str, str], str]:

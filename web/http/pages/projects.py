@@ -9,10 +9,10 @@ from flask import Blueprint, render_template
 
 from core.model import Commit, Execution, Project
 from core.states import State
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.http import auth, changes
-from web.http.pages.addresses import base_url
-from web.http.pages.paging import Page
+from web.http.pages.addresses import get_base_url
+from web.http.pages.paging import ListPage
 from web.services.presentation import charts, headline, machines, now, troubles, verdicts
 from web.services.presentation.charts import Bar
 from web.services.presentation.verdict import Verdict
@@ -50,30 +50,33 @@ class Summary:
     changes.PROJECTS, changes.RUNS, changes.VALUES, changes.PUSHES, changes.ONLINE, changes.RUNNERS, changes.ANY_RUNS
 )
 def listing() -> str:
-    db, visible = auth.db(), auth.visible_projects()
-    everything = {project.id: project for project in projects.listing(db, visible)}
-    pushed, started = pushes.newest_pushes(db, list(everything)), executions.newest_times(db, list(everything))
+    db, visible = auth.get_db(), auth.list_visible_project_ids()
+    everything = {project.id: project for project in projects.list_projects(db, visible)}
+    pushed, started = (
+        pushes.map_newest_by_project(db, list(everything)),
+        executions.map_newest_times(db, list(everything)),
+    )
 
     def active_at(project: Project) -> str:
         at = pushed[project.id].created_at if project.id in pushed else ""
         return max(at, started.get(project.id, "")) or project.created_at
 
-    page = Page.asked(PER_PAGE).of(len(everything))
+    page = ListPage.requested(PER_PAGE).with_total(len(everything))
     shown = sorted(everything.values(), key=active_at, reverse=True)[page.offset : page.offset + page.size]
     names = {project.id: project.name for project in everything.values()}
-    of_all = executions.counts(db, list(everything))
+    of_all = executions.count_by_state(db, list(everything))
     summaries = _summaries(db, shown, pushed, of_all)
     return render_template(
         "projects.html",
         summaries=summaries,
-        now=now.now(auth.context(), visible),
+        now=now.collect_activity(auth.get_context(), visible),
         total={state: sum(counts.get(state, 0) for counts in of_all.values()) for state in State},
         names=names,
-        project_of={repository.id: repository.project_id for repository in projects.repositories(db, *everything)},
-        machines=machines.machines(db, names),
+        project_of={repository.id: repository.project_id for repository in projects.list_repositories(db, *everything)},
+        machines=machines.list_machines(db, names),
         page=page,
-        troubles=troubles.of_projects(db, list(everything.values())),
-        base_url=base_url(),
+        troubles=troubles.list_troubles(db, list(everything.values())),
+        base_url=get_base_url(),
     )
 
 
@@ -83,16 +86,16 @@ def _summaries(
     ids = [project.id for project in found]
     shown = [pushes[project_id] for project_id in ids if project_id in pushes]
     of = commits.get_many(db, {push.commit_id for push in shown if push.commit_id})
-    said = verdicts.of_pushes(db, shown, of)
-    last = execution_table.newest_of_projects(db, ids, LAST_EXECUTIONS)
+    sentences = verdicts.map_by_push(db, shown, of)
+    last = execution_table.list_newest_by_project(db, ids, LAST_EXECUTIONS)
     summaries = [
         Summary(
             project=project,
             push=(push := pushes.get(project.id)),
             commit=of.get(push.commit_id or 0) if push else None,
-            verdict=said[push.id] if push else None,
+            verdict=sentences[push.id] if push else None,
             counts=counts[project.id],
-            bars=charts.bars(last[project.id]),
+            bars=charts.draw_bars(last[project.id]),
         )
         for project in found
     ]
@@ -102,16 +105,16 @@ def _summaries(
 def _with_metrics(db: Database, summaries: list[Summary], last: dict[int, list[Execution]]) -> list[Summary]:
     """Add the main metric of each project's newest successful execution, with its values over the last executions."""
     done = {project_id: [e for e in found if e.state is State.COMPLETE] for project_id, found in last.items()}
-    newest = metadata.latest_of(db, [found[-1].id for found in done.values() if found])
+    newest = metadata.map_latest_by_execution(db, [found[-1].id for found in done.values() if found])
     keys = {project_id: headline.choose(newest.get(found[-1].id, {})) for project_id, found in done.items() if found}
     ids = [execution.id for project_id, found in done.items() if keys.get(project_id) for execution in found]
-    values = metadata.latest_of(db, ids, sorted({key for key in keys.values() if key}))
+    values = metadata.map_latest_by_execution(db, ids, sorted({key for key in keys.values() if key}))
     result = []
     for summary in summaries:
         if key := keys.get(summary.project.id):
-            printed = [as_number(values.get(execution.id, {}).get(key)) for execution in done[summary.project.id]]
+            printed = [to_number(values.get(execution.id, {}).get(key)) for execution in done[summary.project.id]]
             numbers = [(float(index), number) for index, number in enumerate(printed) if number is not None]
             value = numbers[-1][1] if numbers else None
-            summary = replace(summary, key=key, value=value, spark=charts.polyline(numbers))
+            summary = replace(summary, key=key, value=value, spark=charts.draw_polyline(numbers))
         result.append(summary)
     return result

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from core.errors import InvalidInput, NotFound
 from web.http import auth
 from web.http.pages import forms, rules_section
-from web.http.pages.settings_page import section
+from web.http.pages.settings_page import render_section
 from web.services.triggers import dry_run, rules
 from web.services.triggers.dry_run import HypotheticalEvent
 from web.store import projects
@@ -22,11 +22,11 @@ blueprint = Blueprint("rules", __name__)
 @blueprint.get("/p/<name>/settings/rules/")
 @auth.read
 def show(name: str) -> str:
-    db = auth.db()
-    project = projects.by_name(db, name)
-    branch = next((found.default_branch for found in projects.repositories(db, project.id)), "")
-    return section(
-        "rules", project, rules=rules_section.rules_section(project, question=HypotheticalEvent(name=branch))
+    db = auth.get_db()
+    project = projects.get_by_name(db, name)
+    branch = next((found.default_branch for found in projects.list_repositories(db, project.id)), "")
+    return render_section(
+        "rules", project, rules=rules_section.build_section(project, question=HypotheticalEvent(name=branch))
     )
 
 
@@ -34,31 +34,31 @@ def show(name: str) -> str:
 @auth.own
 def change(name: str) -> ResponseReturnValue:
     """Save new rules. Invalid rules are shown again with the reason, and change nothing."""
-    db, text = auth.db(), _text()
-    project = projects.by_name(db, name)
+    db, text = auth.get_db(), _text()
+    project = projects.get_by_name(db, name)
     try:
         rules.parse(text)
     except InvalidInput as error:
-        edited = rules_section.rules_section(project, text=text, problem=str(error), question=_question())
-        return section("rules", project, rules=edited), 400
+        edited = rules_section.build_section(project, text=text, problem=str(error), question=_question())
+        return render_section("rules", project, rules=edited), 400
     with transaction(db):
         projects.set_rules(db, project.id, "" if text.strip() == rules_section.START.strip() else text)
-    return forms.saved(url_for("rules.show", name=name))
+    return forms.redirect_after_saving(url_for("rules.show", name=name))
 
 
 @blueprint.post("/p/<name>/settings/rules/try")
 @auth.read
-def rehearse(name: str) -> ResponseReturnValue:
+def try_rules(name: str) -> ResponseReturnValue:
     """Show what a commit would trigger by the rules in the editor, saved or not. Changes nothing."""
-    db, question = auth.db(), _question()
-    project = projects.by_name(db, name)
+    db, question = auth.get_db(), _question()
+    project = projects.get_by_name(db, name)
     try:
-        answer = dry_run.dry_run(auth.context(), project, question)
+        answer = dry_run.evaluate_event(auth.get_context(), project, question)
     except (InvalidInput, NotFound) as error:
-        edited = rules_section.rules_section(project, text=question.rules, problem=str(error), question=question)
-        return section("rules", project, rules=replace(edited, is_of_question=True)), 400
-    edited = replace(rules_section.rules_section(project, text=question.rules, question=question), answer=answer)
-    return section("rules", project, rules=edited)
+        edited = rules_section.build_section(project, text=question.rules, problem=str(error), question=question)
+        return render_section("rules", project, rules=replace(edited, is_of_question=True)), 400
+    edited = replace(rules_section.build_section(project, text=question.rules, question=question), answer=answer)
+    return render_section("rules", project, rules=edited)
 
 
 def _question() -> HypotheticalEvent:

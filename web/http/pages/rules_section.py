@@ -30,13 +30,13 @@ START = """\
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """`told` is, for each rule, its name, its description and the next time of its schedule.
+    """`descriptions` is, for each rule, its name, its description and the next time of its schedule.
 
     `text` is the editor's content, saved or not; `problem` is what is wrong with it, or with the question if
     `is_of_question`.
     """
 
-    told: Sequence[tuple[str, str, str]]
+    descriptions: Sequence[tuple[str, str, str]]
     text: str
     problem: str
     events: Sequence[str]
@@ -45,25 +45,29 @@ class Section:
     is_of_question: bool = False
 
 
-def rules_section(
+def build_section(
     project: Project, *, text: str | None = None, problem: str = "", question: HypotheticalEvent | None = None
 ) -> Section:
     """Return the section without an answer. `text` is unsaved text from the editor."""
     shown = text if text is not None else project.rules or START
     try:
-        told = [_told(rule) for rule in rules.parse(project.rules)]
+        descriptions = [_rule_line(rule) for rule in rules.parse(project.rules)]
     except InvalidInput as error:
-        told, problem = [], problem or str(error)
+        descriptions, problem = [], problem or str(error)
     return Section(
-        told=told,
+        descriptions=descriptions,
         text=shown,
         problem=problem,
-        events=dry_run.simulated_events(shown),
+        events=dry_run.list_event_names(shown),
         question=question or HypotheticalEvent(name=""),
         answer=None,
     )
 
 
-def _told(rule: rules.Rule) -> tuple[str, str, str]:
-    coming = clock.text(cron.following(rule.schedule, rule.timezone, datetime.now(UTC))) if rule.schedule else ""
+def _rule_line(rule: rules.Rule) -> tuple[str, str, str]:
+    coming = (
+        clock.format_moment(cron.compute_next_time(rule.schedule, rule.timezone, datetime.now(UTC)))
+        if rule.schedule
+        else ""
+    )
     return rule.name, describe.describe_rule(rule), coming

@@ -15,7 +15,7 @@ from web.http import auth, changes, numbers
 from web.http.pages import forms
 from web.services.runners import overview
 from web.services.runners import registration as fleet
-from web.services.runners.registration import Credentials, RunnerLimits
+from web.services.runners.registration import RunnerCredentials, RunnerLimits
 from web.store import projects, runners
 
 blueprint = Blueprint("runners", __name__)
@@ -25,13 +25,13 @@ blueprint = Blueprint("runners", __name__)
 @auth.read
 @changes.shows(changes.RUNNERS, changes.ONLINE, changes.ANY_RUNS)
 def listing() -> str:
-    found = overview.runner_views(auth.db(), auth.visible_projects())
+    found = overview.list_runner_views(auth.get_db(), auth.list_visible_project_ids())
     return render_template(
         "runners.html",
         runners=found,
-        facts=overview.runner_facts,
-        room=overview.capacity_text,
-        lack=fleet.missing_setup(auth.server().config),
+        facts=overview.list_runner_facts,
+        room=overview.format_capacity,
+        lack=fleet.find_missing_setup(auth.get_server().config),
     )
 
 
@@ -41,24 +41,24 @@ def listing() -> str:
 def register() -> Response:
     """Register a runner. The response shows its secrets only once, so resubmitting the form creates nothing."""
     name, slugs = request.form.get("name", "").strip(), request.form.get("environments", "").replace(",", " ").split()
-    db, server = auth.db(), auth.server()
-    with forms.at("name"):
+    db, server = auth.get_db(), auth.get_server()
+    with forms.name_field("name"):
         check_runner(name)
-        if runners.by_name(db, name) is not None:
+        if runners.find_by_name(db, name) is not None:
             raise Conflict(f"Runner {name} already exists: remove it first, or create new credentials for it.")
-    with forms.at("environments"):
+    with forms.name_field("environments"):
         for slug in slugs:
             check_environment(slug)
     limits = _limits()
     with _explained():
-        return _shown(fleet.register(db, server.config, server.queues, name, slugs, limits))
+        return _shown(fleet.register(auth.get_context(), server.queues, name, slugs, limits))
 
 
 @blueprint.post("/runners/<name>/limits")
 @auth.admin
 @forms.shown_on(listing)
 def limit(name: str) -> Response:
-    fleet.limit(auth.db(), fleet.by_name(auth.db(), name), _limits())
+    fleet.limit(auth.get_db(), fleet.get_by_name(auth.get_db(), name), _limits())
     return _back_to(name)
 
 
@@ -66,16 +66,17 @@ def limit(name: str) -> Response:
 @auth.admin
 @forms.shown_on(listing)
 def rotate(name: str) -> Response:
-    db, server = auth.db(), auth.server()
     with _explained():
-        return _shown(fleet.rotate(db, server.config, server.queues, fleet.by_name(db, name)))
+        return _shown(
+            fleet.rotate(auth.get_context(), auth.get_server().queues, fleet.get_by_name(auth.get_db(), name))
+        )
 
 
 @blueprint.post("/runners/<name>/drain")
 @auth.admin
 @forms.shown_on(listing)
 def drain(name: str) -> Response:
-    fleet.drain(auth.db(), fleet.by_name(auth.db(), name))
+    fleet.drain(auth.get_db(), fleet.get_by_name(auth.get_db(), name))
     return _back_to(name)
 
 
@@ -83,7 +84,7 @@ def drain(name: str) -> Response:
 @auth.admin
 @forms.shown_on(listing)
 def resume(name: str) -> Response:
-    fleet.resume(auth.db(), fleet.by_name(auth.db(), name))
+    fleet.resume(auth.get_db(), fleet.get_by_name(auth.get_db(), name))
     return _back_to(name)
 
 
@@ -91,24 +92,23 @@ def resume(name: str) -> Response:
 @auth.admin
 @forms.shown_on(listing)
 def remove(name: str) -> Response:
-    db, server = auth.db(), auth.server()
     force = "force" in request.form
-    fleet.remove(db, server.config.logs_dir, server.queues, fleet.by_name(db, name), force=force)
+    fleet.remove(auth.get_context(), auth.get_server().queues, fleet.get_by_name(auth.get_db(), name), force=force)
     return _back_to("")
 
 
 def _limits() -> RunnerLimits:
     """Return the limits in the form; no projects means all projects."""
-    db, named = auth.db(), request.form.get("projects", "").replace(",", " ").split()
-    with forms.at("projects"):
+    db, named = auth.get_db(), request.form.get("projects", "").replace(",", " ").split()
+    with forms.name_field("projects"):
         for name in named:
-            projects.by_name(db, name)
+            projects.get_by_name(db, name)
     return RunnerLimits(slots=_slots(), projects=named)
 
 
 def _slots() -> int | None:
     given = request.form.get("slots", "").strip()
-    with forms.at("slots"):
+    with forms.name_field("slots"):
         return numbers.parse(given, "slots") if given else None
 
 
@@ -121,7 +121,7 @@ def _explained() -> Iterator[None]:
         raise Conflict(str(error)) from None
 
 
-def _shown(made: Credentials) -> Response:
+def _shown(made: RunnerCredentials) -> Response:
     page = render_template("runner_registered.html", made=made, now=clock.now())
     response = make_response(page)
     response.headers["Cache-Control"] = "no-store"
@@ -129,4 +129,4 @@ def _shown(made: Credentials) -> Response:
 
 
 def _back_to(name: str) -> Response:
-    return forms.saved(url_for("runners.listing", _anchor=f"runner-{name}" if name else None))
+    return forms.redirect_after_saving(url_for("runners.listing", _anchor=f"runner-{name}" if name else None))

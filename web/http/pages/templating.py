@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from core.model import User
 from core.rights import Action
-from core.units import duration_text, size_text
+from core.units import format_duration, format_size
 from web.http import auth, static_files
 from web.http.pages import addresses, forms
 from web.http.pages.appearance import theme
@@ -29,39 +29,42 @@ UPLOT = "vendor/uplot-1.6.32"
 
 def init_app(app: Flask) -> None:
     environment = app.jinja_env
-    app.after_request(forms.lead_back)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.finalize = _finalize
     environment.undefined = StrictUndefined
     environment.filters |= {
-        "size": size_text,
-        "exact_size": formats.exact_size,
-        "duration": duration_text,
-        "ago": formats.ago,
-        "absolute": formats.absolute,
-        "value": formats.value,
-        "full": formats.full,
-        "one_line": formats.one_line,
-        "forge_name": formats.forge_name,
+        "size": format_size,
+        "exact_size": formats.format_exact_size,
+        "duration": format_duration,
+        "ago": formats.format_age,
+        "absolute": formats.format_time,
+        "value": formats.format_value,
+        "full": formats.format_full_value,
+        "one_line": formats.to_one_line,
+        "forge_name": formats.format_forge_name,
         "code": code,
         "commands": commands,
-        "seconds": execution_status.seconds,
-        "state_name": execution_status.state_name,
-        "search": search_facts.search_words,
-        "subject": formats.subject,
-        "short": parallel.short_text,
+        "seconds": execution_status.compute_run_seconds,
+        "state_name": execution_status.format_state,
+        "search": search_facts.format_search_type,
+        "subject": formats.extract_subject,
+        "short": parallel.shorten_text,
     }
+    environment.globals |= _globals()
+
+
+def _globals() -> dict[str, Any]:
     charts = (static_files.FOLDER / UPLOT / "uPlot.iife.min.js").is_file()
-    environment.globals |= {
+    return {
         "SIGNS": execution_status.SIGNS,
         "STATUSES": execution_status.STATUSES,
         "UPLOT": UPLOT if charts else "",
         "csrf_token": auth.csrf_token,
         "person": person,
-        "may": lambda action: auth.allowed(Action(action)),
+        "may": lambda action: auth.is_allowed(Action(action)),
         "login_buttons": login_buttons,
-        "several_users": lambda: users.has_several(auth.db()),
-        "disk_shortage": lambda: disk.shortage(auth.server().config),
+        "several_users": lambda: users.has_several(auth.get_db()),
+        "disk_shortage": lambda: disk.explain_shortage(auth.get_server().config),
         "static": static,
         "here": here,
         "version": version("pushmill"),
@@ -78,19 +81,19 @@ def person() -> User | None:
     if user := g.get("user"):
         return cast(User, user)
     if "visitor" not in g:
-        g.visitor = auth.session_identity()
+        g.visitor = auth.find_session_identity()
     return g.visitor.user if g.visitor else None
 
 
 def login_buttons() -> list[tuple[str, str]]:
     """Return the providers of logins by name, and the texts of their buttons."""
-    configs = auth.server().providers.configs
+    configs = auth.get_server().providers.configs
     return [(name, config.text or f"Log in with {name}") for name, config in configs.items()]
 
 
 def code(text: str) -> Markup:
     """Mark up what a message puts in backticks, as in Markdown."""
-    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(formats.visible(text)))))  # noqa: S704  (escaped here)
+    return Markup(QUOTED.sub(r"<code>\1</code>", str(escape(formats.to_visible_text(text)))))  # noqa: S704  (escaped here)
 
 
 def commands(text: str) -> Markup:
@@ -109,4 +112,4 @@ def here() -> str:
 
 def _finalize(value: Any) -> Any:
     """Make invisible characters visible in every text that a template prints, before it is escaped."""
-    return formats.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return formats.to_visible_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -28,7 +28,7 @@ from flask import Flask
 from core.config import KIB
 from web.http import auth, changes, streams, webhooks
 from web.http.auth import Server
-from web.http.serving.connections import Connection
+from web.http.serving.connections import ClientConnection
 from web.http.serving.lanes import Lane, Lanes
 from web.services.deliveries import intake
 
@@ -97,7 +97,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive_: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive_, send
-        self.connection: Connection = scope["extensions"]["pushmill"]["connection"]
+        self.connection: ClientConnection = scope["extensions"]["pushmill"]["connection"]
         self.loop = asyncio.get_running_loop()
         self.ahead, self.complete = b"", False
         self._status, self._headers = 0, Headers()
@@ -178,7 +178,7 @@ class Exchange:
     @property
     def _streams(self) -> bool:
         """Whether the length is unknown, as of git's responses: each part is then sent at once."""
-        return all(name != b"content-length" for name, _ in self._headers)
+        return all(name.lower() != b"content-length" for name, _ in self._headers)
 
     def _start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -212,7 +212,7 @@ class Bridge:
 
     async def __call__(self, scope: Scope, receive_: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive_, send)
-        environ = environ_of(scope)
+        environ = build_environ(scope)
         lane = self._lanes.of(scope["path"])
         with suppress(Gone), lane.memory.share() as share:
             await self._serve(exchange, environ, lane, share)
@@ -238,6 +238,8 @@ class Bridge:
     async def _finish(self, exchange: Exchange, answer: Unsent) -> None:
         with closing(answer.follower) if answer.follower else nullcontext():
             if answer.status:
+                if answer.follower is None and exchange.scope["method"] != "HEAD":
+                    exchange.connection.transport.hold()  # until the body is written
                 await exchange.start(answer.status, answer.headers or [])
             if answer.follower is not None:
                 await self._follow(exchange, answer.follower)
@@ -276,7 +278,7 @@ class Bridge:
         for topic in topics - before:
             self._wakers[topic].add(woken)
 
-    async def _pause(self, connection: Connection, follower: streams.Follower, woken: asyncio.Event) -> None:
+    async def _pause(self, connection: ClientConnection, follower: streams.Follower, woken: asyncio.Event) -> None:
         """Wait until something changed, or may have, or the stream must end. The more followers, the longer."""
         gap = max(follower.gap_s, self._followed / LOOKS_PER_S)
         ended = asyncio.ensure_future(connection.ended.wait())
@@ -301,11 +303,11 @@ class Bridge:
 
     async def _watch(self) -> None:
         """Look for changes for all followers together, while there are any."""
-        watch: changes.Watch = self._app.extensions[changes.WATCH]
+        watch: changes.ChangeWatch = self._app.extensions[changes.WATCH]
 
         def look() -> Collection[str]:
             with self._app.app_context():
-                return watch.look(auth.db())
+                return watch.look(auth.get_db())
 
         while True:
             self._changed.clear()
@@ -331,7 +333,7 @@ class Bridge:
                 woken.set()
 
 
-def environ_of(scope: Scope) -> dict[str, Any]:
+def build_environ(scope: Scope) -> dict[str, Any]:
     """Return the WSGI environment of an ASGI scope, without `wsgi.input`."""
     server, client = scope["server"] or ("", 0), scope["client"] or ("", 0)
     environ: dict[str, Any] = {

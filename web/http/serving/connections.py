@@ -35,7 +35,7 @@ TOO_SLOW = (
 logger = logging.getLogger(__name__)
 
 
-class Stage(Enum):
+class ConnectionStage(Enum):
     """What a connection is doing."""
 
     NEW = auto()  # no byte has arrived
@@ -51,13 +51,23 @@ class CountedTransport:
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.written = 0
+        self._holds, self._held = False, b""
         self.pause_reading, self.resume_reading = transport.pause_reading, transport.resume_reading
         self.close, self.abort, self.is_closing = transport.close, transport.abort, transport.is_closing
         self.get_extra_info, self.set_protocol = transport.get_extra_info, transport.set_protocol
         self.unsent = transport.get_write_buffer_size
 
+    def hold(self) -> None:
+        """Send what is written next together with the write after it: uvicorn writes heads and bodies separately."""
+        self._holds = True
+
     def write(self, data: bytes) -> None:
         self.written += len(data)
+        if self._holds:
+            self._holds, self._held = False, data
+            return
+        if self._held:
+            self._held, data = b"", self._held + data
         self._transport.write(data)
 
 
@@ -68,14 +78,15 @@ class Connections:
         self.config = config
         self._most = min(config.connections, max(SPARE_FILES, _open_files() - SPARE_FILES))
         self._proxies = config.proxy_networks
-        self._by_address: dict[str, dict[Connection, None]] = {}
-        self._waiting: dict[str, dict[Connection, None]] = {}  # those that no thread works for, longest wait first
+        self._by_address: dict[str, dict[ClientConnection, None]] = {}
+        # those that no thread works for, longest wait first
+        self._waiting: dict[str, dict[ClientConnection, None]] = {}
         self._count = 0
         self._closed: Counter[str] = Counter()
         self._said_at = 0.0
         self._ticking = False
 
-    def add(self, connection: Connection) -> bool:
+    def add(self, connection: ClientConnection) -> bool:
         """Add a connection; return False if the limits are reached and no other connection can be closed."""
         if not self._ticking:
             self._ticking = True
@@ -87,13 +98,13 @@ class Connections:
         self.note(connection)
         return True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         if connection in self._by_address.get(connection.address, {}):
             self._count -= 1
             _discard(self._by_address, connection)
             _discard(self._waiting, connection)
 
-    def note(self, connection: Connection) -> None:
+    def note(self, connection: ClientConnection) -> None:
         """Record that the connection's stage has just begun."""
         _discard(self._waiting, connection)
         if not connection.taken and connection in self._by_address.get(connection.address, {}):
@@ -109,7 +120,7 @@ class Connections:
             return self._close_one(self._waiting.values(), self._all())
         return True
 
-    def _close_one(self, waiting: Iterable[dict[Connection, None]], others: Iterable[Connection]) -> bool:
+    def _close_one(self, waiting: Iterable[dict[ClientConnection, None]], others: Iterable[ClientConnection]) -> bool:
         """Close the connection waiting longest without a thread, else one that does not read; False if none.
 
         Well-behaved requests are quick, so they are not chosen, whatever their stage.
@@ -122,7 +133,7 @@ class Connections:
         found.transport.abort()
         return True
 
-    def _all(self) -> list[Connection]:
+    def _all(self) -> list[ClientConnection]:
         return [connection for known in self._by_address.values() for connection in known]
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -139,7 +150,7 @@ class Connections:
             self._closed.clear()
 
 
-class Connection(HttpToolsProtocol):
+class ClientConnection(HttpToolsProtocol):
     """One connection, whose peer must be fast enough."""
 
     transport: CountedTransport  # type: ignore[assignment]
@@ -150,7 +161,7 @@ class Connection(HttpToolsProtocol):
         self.address = ""
         self.since = time.monotonic()  # start of its stage
         self.taken = False  # a thread works on its request; set by that thread
-        self.stage = Stage.NEW
+        self.stage = ConnectionStage.NEW
         self._reading = False  # the body of a request is incomplete
         self._head_bytes = self._body_bytes = self._requests = 0
         self._read_mark = self._write_mark = (self.since, 0)
@@ -180,7 +191,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         requests = self._requests
         super().data_received(data)
-        if self.stage == Stage.HEAD and self._requests == requests:  # else part of it belonged to the previous request
+        # if a request has begun in these bytes, part of them belonged to the previous one
+        if self.stage == ConnectionStage.HEAD and self._requests == requests:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES and not self.lost:
                 self.send_400_response("The head of the request is too large.")
@@ -188,7 +200,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        self._enter(Stage.HEAD)
+        self._enter(ConnectionStage.HEAD)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= HEADERS:
@@ -199,7 +211,7 @@ class Connection(HttpToolsProtocol):
         self.scope["extensions"] = {"pushmill": {"connection": self}}
         self.taken, self._reading = False, True
         self._requests += 1
-        self._enter(Stage.BODY)
+        self._enter(ConnectionStage.BODY)
         self._read_mark = (self.since, self._body_bytes)
         super().on_headers_complete()
 
@@ -209,12 +221,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._reading = False
-        self._enter(Stage.IDLE if self._answered else Stage.WHOLE)
+        self._enter(ConnectionStage.IDLE if self._answered else ConnectionStage.WHOLE)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self.taken = False
-        self._enter(Stage.BODY if self._reading else Stage.IDLE)
+        self._enter(ConnectionStage.BODY if self._reading else ConnectionStage.IDLE)
         super().on_response_complete()
 
     def shutdown(self) -> None:
@@ -224,7 +236,7 @@ class Connection(HttpToolsProtocol):
 
     def overdue(self, now: float) -> str:
         """Return the setting that this connection exceeds; "" if none."""
-        if self.stage in (Stage.NEW, Stage.HEAD):
+        if self.stage in (ConnectionStage.NEW, ConnectionStage.HEAD):
             return "header_timeout" if now - self.since > self._config.header_timeout else ""
         wanted = self._reading and not self.flow.read_paused
         self._read_mark, slow_reading = self._rate(now, self._read_mark, self._body_bytes, wanted)
@@ -234,7 +246,7 @@ class Connection(HttpToolsProtocol):
 
     def give_up(self) -> None:
         """Close at once; a client that has not had a response yet gets one that gives the reason."""
-        if self.stage in (Stage.HEAD, Stage.BODY) and not self.taken and not self._answering:
+        if self.stage in (ConnectionStage.HEAD, ConnectionStage.BODY) and not self.taken and not self._answering:
             self.transport.write(TOO_SLOW)
             self.transport.close()
         else:
@@ -257,12 +269,12 @@ class Connection(HttpToolsProtocol):
     def _answered(self) -> bool:
         return self.cycle is not None and self.cycle.response_complete
 
-    def _enter(self, stage: Stage) -> None:
+    def _enter(self, stage: ConnectionStage) -> None:
         self.stage, self.since = stage, time.monotonic()
         self._connections.note(self)
 
 
-def _discard(of_address: dict[str, dict[Connection, None]], connection: Connection) -> None:
+def _discard(of_address: dict[str, dict[ClientConnection, None]], connection: ClientConnection) -> None:
     known = of_address.get(connection.address, {})
     known.pop(connection, None)
     if not known:

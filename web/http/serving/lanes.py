@@ -1,7 +1,7 @@
 """Assign threads: each kind of request has its own, so that none can use up those of another.
 
-Lanes are: transfers (git, outputs, packages), pages and the API, webhooks, reports of runners, and `/healthz`. Pages and
-webhooks cannot take the threads of runners, and an upload cannot take those of heartbeats.
+Lanes are: transfers (git, outputs, packages), pages and the API, webhooks, reports of runners, and `/healthz`. Pages
+and webhooks cannot take the threads of runners, and an upload cannot take those of heartbeats.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 
 from web.http.serving.bridge import Bridge
-from web.http.serving.connections import Connection, Connections
+from web.http.serving.connections import ClientConnection, Connections
 
 SETTINGS: dict[str, Any] = {
     "loop": "asyncio",
@@ -23,14 +23,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def server(bridge: Bridge) -> uvicorn.Server:
+def make_server(bridge: Bridge) -> uvicorn.Server:
     """Return a server in this process, for sockets that the caller has opened."""
     connections = Connections(bridge.config)
 
     def connection(
         config: uvicorn.Config, server_state: Any, app_state: Any, _loop: asyncio.AbstractEventLoop | None = None
-    ) -> Connection:
-        return Connection(connections, config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+    ) -> ClientConnection:
+        return ClientConnection(connections, config=config, server_state=server_state, app_state=app_state, _loop=_loop)
 
     config = uvicorn.Config(bridge, **SETTINGS)
     config.http = connection  # type: ignore[assignment]

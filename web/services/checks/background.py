@@ -23,7 +23,7 @@ from web.services.vault import Vault
 from web.store import projects
 
 MOST_AT_ONCE = 4
-MOST_KEPT = 200  # projects with results
+MOST_KEPT = 200  # most projects whose results are kept
 BUSY = "the checks of other projects are running: try again in a moment"
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _check(config: Config, vault: Vault, project_id: int, checked: Checked) -> N
     try:
         with open_context(config, vault) as context:
             project = projects.get(context.db, project_id)
-            repository, deadline = hosting.repository_of(context.db, project), time.monotonic() + TIME_LIMIT_S
+            repository, deadline = hosting.get_repository(context.db, project), time.monotonic() + TIME_LIMIT_S
             subject = Subject(context=context, project=project, repository=repository, deadline=deadline)
             for finding in examine(subject):
                 checked.findings.append(finding)

@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from core import git
 from core.errors import ForgeError, PushmillError
-from core.units import duration_text
+from core.units import format_duration
 from hooks.apis.base import URL_CHARS
 from hooks.apis.client import Client
-from web.config.steps.model import step_items
+from web.config.steps.model import map_step_items
 from web.services.checks import webhook
 from web.services.checks.finding import Finding
-from web.services.checks.subject import Subject, from_error
+from web.services.checks.subject import Subject, make_finding
 from web.services.forges import webhook_setup
 from web.services.repositories import commit_head, credentials, hosting, polling, remotes
 from web.services.repositories.commit_head import CommitMissing, Head
@@ -22,7 +22,7 @@ from web.services.repositories.credentials import Access
 from web.store import projects
 
 SHOWN_STEPS = 5
-LISTING_S = 10.0  # within which a remote must list its refs
+LISTING_S = 10.0  # time for a remote to list its refs
 LACKING = "needs a token"
 SET_URL = "`pushmill project set-url` changes its address"
 
@@ -30,14 +30,14 @@ SET_URL = "`pushmill project set-url` changes its address"
 def examine(subject: Subject) -> Iterator[Finding]:
     """Yield all findings, in the order in which a push needs them. Posts a test status on the newest commit."""
     yield _fetched(subject)
-    access = credentials.load_access(subject.context.db, subject.context.vault, subject.repository)
+    access = credentials.load_access(subject.context, subject.repository)
     if access is None:
         yield from _without_token(subject)
     else:
         with access.client(subject.deadline) as client:
             yield from _with_token(subject, access, client)
     if not subject.hosted:
-        yield webhook.last_delivery(subject)
+        yield webhook.check_last_delivery(subject)
 
 
 def _without_token(subject: Subject) -> Iterator[Finding]:
@@ -83,9 +83,9 @@ def _fetched(subject: Subject) -> Finding:
             "correct that, then press *Retry now* on the page of the waiting delivery, or wait for the next attempt"
         )
         return Finding(check=name, level="fail", message=str(error), advice=advice)
-    wait = polling.polling_interval(subject.context, repository)
-    asked = f"polled every {duration_text(wait)}" if wait else "not polled"
-    count = len(git.refs(subject.path))
+    wait = polling.get_interval(subject.context, repository)
+    asked = f"polled every {format_duration(wait)}" if wait else "not polled"
+    count = len(git.list_refs(subject.path))
     refs = "1 branch or tag" if count == 1 else f"{count:,} branches and tags"
     return Finding(check=name, level="ok", message=f"fetched: {refs}; {asked}")
 
@@ -95,7 +95,7 @@ def _token(access: Access, client: Client, branch: str) -> tuple[Finding, str]:
     try:
         described = webhook_setup.check_reachable(access, client)
     except ForgeError as error:
-        return from_error("token", error), branch
+        return make_finding("token", error), branch
     branch, name = described.default_branch or branch, described.full_name or access.name
     if name.lower() != access.name.lower():
         message = f"the repository is now named {name} on the forge, but this project is for {access.name}"
@@ -119,13 +119,13 @@ def _configuration(subject: Subject, branch: str) -> tuple[Finding, Head | None]
         message, advice = f"the repository has no branch {branch} yet", "push a commit"
         return Finding(check=name, level="warn", message=message, advice=advice), None
     except PushmillError as error:
-        return from_error(name, error), None
+        return make_finding(name, error), None
     where = f"{branch} ({head.info.sha[:8]})"
     if head.config_state != "ok":
         message = f"{head.config_state} at {where}: {'; '.join(head.problems)[:500]}"
         advice = f"commit a {name} with the steps to run: see docs/steps.md"
         return Finding(check=name, level="fail", message=message, advice=advice), head
-    steps = list(step_items(head.config))
+    steps = list(map_step_items(head.config))
     shown = ", ".join(steps[:SHOWN_STEPS]) + (", …" if len(steps) > SHOWN_STEPS else "")
     count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     return Finding(check=name, level="ok", message=f"{count} at {where}: {shown}"), head
@@ -137,13 +137,13 @@ def _status(subject: Subject, access: Access, client: Client, head: Head, branch
     try:
         webhook_setup.show_test_status(access, client, head.info.sha, branch, page)
     except ForgeError as error:
-        return from_error("status", error)
+        return make_finding("status", error)
     message = f"{webhook_setup.CONTEXT} can be posted on {head.info.sha[:8]}"
     problem = subject.repository.api_problem
     if problem:
         credentials.resume_posting(subject.context.db, subject.repository)
         message += f"; posting statuses resumes after an earlier problem ({problem})"
-    if others := hosting.repositories_with_same_statuses(subject.context.db, subject.repository):
+    if others := hosting.list_repositories_sharing_statuses(subject.context.db, subject.repository):
         names = ", ".join(projects.get(subject.context.db, other.project_id).name for other in others)
         message += f"; project {names} uses the same repository, and each overwrites the statuses of the other"
         advice = "run `pushmill project set-url` with the same URL for one of them: its statuses then contain its name"
@@ -155,12 +155,12 @@ def _comments(access: Access, client: Client) -> Finding:
     try:
         webhook_setup.try_commenting(access, client)
     except ForgeError as error:
-        return from_error("comments", error)
+        return make_finding("comments", error)
     return Finding(check="comments", level="ok", message="the token may comment on pull requests")
 
 
 def _server_url(subject: Subject) -> Finding:
-    url, remote = subject.context.config.server.url, hosting.remote_of(subject.repository)
+    url, remote = subject.context.config.server.url, hosting.find_remote(subject.repository)
     advice = (
         'set `url = "https://…"` below [server] in config.toml to the address at which the forge reaches this server'
     )

@@ -13,7 +13,7 @@ from web.services.context import Context
 from web.services.repositories import hosting
 from web.store import projects
 
-TIME_LIMIT_S = 20.0  # for all calls to the forge
+TIME_LIMIT_S = 20.0  # time for all calls to the forge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Subject:
 
     @property
     def path(self) -> Path:
-        return hosting.repository_path(self.context.config, self.repository)
+        return hosting.get_repository_path(self.context.config, self.repository)
 
     @property
     def is_on_forge(self) -> bool:
@@ -44,7 +44,7 @@ class Subject:
         return self.repository.forge not in (projects.HOSTED, "plain")
 
 
-def from_error(name: str, error: PushmillError) -> Finding:
+def make_finding(name: str, error: PushmillError) -> Finding:
     if isinstance(error, ForgeError):
         return Finding(check=name, level="fail", message=error.problem, advice=error.advice)
     return Finding(check=name, level="fail", message=str(error))

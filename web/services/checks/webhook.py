@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from core.errors import ForgeError, InvalidDelivery
 from core.model import EventKind
-from core.units import duration_text
+from core.units import format_duration
 from hooks.apis.base import Webhook
 from hooks.apis.client import Client
 from hooks.forges.registry import FORGES, PLAIN
 from web.services.checks.finding import Finding
-from web.services.checks.subject import Subject, from_error
+from web.services.checks.subject import Subject, make_finding
 from web.services.forges import webhook_setup
 from web.services.presentation import formats
 from web.services.repositories import hosting
@@ -21,8 +21,8 @@ from web.services.repositories.credentials import Access
 from web.store import deliveries, pushes
 from web.store.deliveries import Delivery, DeliveryState
 
-ARRIVAL_S = 10.0  # for a test delivery to arrive
-HANDLED_S = 3.0  # for the worker to handle it: the last delivery is reported next
+ARRIVAL_S = 10.0  # time for a test delivery to arrive
+HANDLED_S = 3.0  # time for the worker to handle it: the last delivery is reported next
 POLL_S = 0.1
 LEVELS = {DeliveryState.REFUSED: "fail", DeliveryState.FAILED: "fail", DeliveryState.STORED: "warn"}
 TESTS = ("ping", "push")  # events that forges send as test deliveries
@@ -30,15 +30,15 @@ TESTS = ("ping", "push")  # events that forges send as test deliveries
 
 def check(subject: Subject, access: Access, client: Client, head: Head | None) -> Iterator[Finding]:
     """Yield findings on the webhook, and on a test delivery requested from the forge."""
-    name, url = "webhook", webhook_setup.webhook_url(subject.context.config, subject.project, subject.repository)
-    page, list_page = hosting.webhook_page(subject.repository), hosting.webhooks_page(subject.repository)
+    name, url = "webhook", webhook_setup.make_webhook_url(subject.context.config, subject.project, subject.repository)
+    page, list_page = hosting.get_new_webhook_page(subject.repository), hosting.get_webhooks_page(subject.repository)
     if not url:
         yield Finding(check=name, level="fail", message="it cannot be created", advice="see the line above")
         return
     try:
         found = webhook_setup.find_webhook(access, client, url)
     except ForgeError as error:
-        yield from_error(name, error)
+        yield make_finding(name, error)
         return
     if found is None:
         advice = f"`pushmill project webhook {subject.project.name}` creates it; the page is {page}"
@@ -67,13 +67,13 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
         return Finding(check=name, level="skip", message="the API of this forge sends none")
     if access.api.TEST_IS_A_PUSH and not _ran(subject, head):
         return Finding(check=name, level="skip", message="would run the newest commit, which has not been pushed yet")
-    before = deliveries.newest_id(subject.context.db)
+    before = deliveries.get_newest_id(subject.context.db)
     try:
         webhook_setup.send_test(access, client, call)
     except ForgeError as error:
-        return from_error(name, error)
+        return make_finding(name, error)
     started = time.monotonic()
-    while (came := deliveries.newest_webhook_after(subject.context.db, subject.repository.id, before)) is None:
+    while (came := deliveries.find_newest_webhook_after(subject.context.db, subject.repository.id, before)) is None:
         if time.monotonic() - started > min(ARRIVAL_S, subject.left):
             return _lost(subject)
         time.sleep(POLL_S)
@@ -81,17 +81,17 @@ def _test(subject: Subject, access: Access, client: Client, found: Webhook, head
         advice = f"`pushmill project show {subject.project.name}` prints the secret; enter it at {_list_page(subject)}"
         return Finding(check=name, level="fail", message=f"it arrived and was refused: {came.message}", advice=advice)
     took = time.monotonic() - started
-    while deliveries.state(subject.context.db, came.id) is DeliveryState.STORED and time.monotonic() - started < min(
-        HANDLED_S, subject.left
-    ):
+    while deliveries.find_state(
+        subject.context.db, came.id
+    ) is DeliveryState.STORED and time.monotonic() - started < min(HANDLED_S, subject.left):
         time.sleep(POLL_S)
-    return Finding(check=name, level="ok", message=f"arrived after {duration_text(took)}")
+    return Finding(check=name, level="ok", message=f"arrived after {format_duration(took)}")
 
 
 def _ran(subject: Subject, head: Head | None) -> bool:
     """Return whether a push of the newest commit is already known, so that repeating it starts nothing."""
     ref = f"refs/heads/{subject.repository.default_branch}"
-    newest = pushes.pushes_of_ref(subject.context.db, subject.repository.id, EventKind.PUSH, ref, 1)
+    newest = pushes.list_for_ref(subject.context.db, subject.repository.id, EventKind.PUSH, ref, 1)
     return head is not None and any(push.after == head.info.sha and push.delivery_id is not None for push in newest)
 
 
@@ -104,9 +104,9 @@ def _lost(subject: Subject) -> Finding:
     return Finding(check="test delivery", level="fail", message=message, advice=advice)
 
 
-def last_delivery(subject: Subject) -> Finding:
+def check_last_delivery(subject: Subject) -> Finding:
     name, repository = "last delivery", subject.repository
-    found = deliveries.last_webhook(subject.context.db, repository.id)
+    found = deliveries.find_last_webhook(subject.context.db, repository.id)
     if found is None:
         page = _list_page(subject)
         where = f" ({page})" if page else ""
@@ -114,8 +114,8 @@ def last_delivery(subject: Subject) -> Finding:
         if not subject.is_on_forge:
             advice = "push something; `pushmill hook install` on the repository's machine reports its pushes at once"
         return Finding(check=name, level="warn", message="none has arrived yet", advice=advice)
-    said = f"{formats.ago(found.received_at)}: {found.event or found.source}, {found.state}"
-    message = f"{said}: {found.message}" if found.message else said
+    summary = f"{formats.format_age(found.received_at)}: {found.event or found.source}, {found.state}"
+    message = f"{summary}: {found.message}" if found.message else summary
     if found.state is DeliveryState.IGNORED and _is_about_another(subject, found):
         advice = f"if that is its name now: `pushmill project set-url {subject.project.name} URL`"
         return Finding(check=name, level="fail", message=message, advice=advice)
@@ -142,4 +142,4 @@ def _is_about_another(subject: Subject, found: Delivery) -> bool:
 
 
 def _list_page(subject: Subject) -> str:
-    return hosting.webhooks_page(subject.repository)
+    return hosting.get_webhooks_page(subject.repository)

@@ -4,7 +4,7 @@ One transaction per push: either all of it is recorded or nothing.
 
 A report of our own hook is checked against the repository although it is signed: the pusher chooses the bytes of push
 options, and hooks of version 1 wrote them unescaped. The ref must point to the reported commit, or have it in its
-history or in its reflog, which hosted repositories have for this (`git.has_been`). A refused event is recorded as
+history or in its reflog, which hosted repositories have for this (`git.has_pointed_to`). A refused event is recorded as
 late (`web.services.triggers.planning`).
 """
 
@@ -26,12 +26,13 @@ from web.services.context import Context
 from web.services.deliveries import pull_requests
 from web.services.presentation import verdict
 from web.services.repositories import commit_head, fork_heads, hosting, lost_pushes, polling, remotes
-from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
+from web.services.repositories.commit_head import CommitMissing, HeadRefused, may_arrive
 from web.services.triggers import approvals, planning, record, schedule
 from web.services.triggers.planning import EventSource
 from web.store import deliveries, projects, pushes
 from web.store.db import Database
-from web.store.deliveries import POLL, Delivery, DeliveryState, Received
+from web.store.deliveries import Delivery, DeliveryState, OwnSource, Received
+from web.store.pushes import PushResult
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,17 @@ GIVE_UP_ATTEMPTS = 450  # about three days, with the longest back-off
 
 def collect_push_files(context: Context) -> None:
     """Store deliveries for the push files that hooks of hosted repositories have written, and for lost pushes."""
-    for repository in projects.repositories_of_forge(context.db, projects.HOSTED):
-        collect_push_files_of(context, repository)
-        lost_pushes.record_lost_pushes(context, repository)
+    for repository in projects.list_repositories_for_forge(context.db, projects.HOSTED):
+        try:
+            collect_push_files_of(context, repository)
+            lost_pushes.record_lost_pushes(context, repository)
+        except Exception:
+            logger.exception("repository=%d: its pushes cannot be collected", repository.id)
 
 
 def collect_push_files_of(context: Context, repository: Repository) -> None:
     """Store a repository's push files as deliveries, oldest first, and delete them."""
-    folder = hosting.repository_path(context.config, repository) / post_receive.FOLDER
+    folder = hosting.get_repository_path(context.config, repository) / post_receive.FOLDER
     for file in sorted(folder.glob(post_receive.PUSH_FILES)):
         try:
             body = file.read_bytes()
@@ -70,7 +74,7 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
     No delivery is started after `until`, a time of time.monotonic.
     """
     row = 0
-    while (delivery := deliveries.next_stored(context.db, repository_id, row)) and time.monotonic() < until:
+    while (delivery := deliveries.find_next_stored(context.db, repository_id, row)) and time.monotonic() < until:
         row = delivery.id
         try:
             deliveries.finish(context.db, row, *_handle(context, delivery))
@@ -89,14 +93,14 @@ def ingest_repository(context: Context, repository_id: int, until: float = math.
 
 def _handle(context: Context, delivery: Delivery) -> tuple[DeliveryState, str]:
     """Handle a delivery and return its final state and message."""
-    repository = projects.repository(context.db, delivery.repository_id)
+    repository = projects.get_repository(context.db, delivery.repository_id)
     project = projects.get(context.db, repository.project_id)
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     budget = commit_head.ReadBudget(context.config.limits)
     source = EventSource(project=project, repository=repository, path=path, delivery=delivery, budget=budget)
-    if delivery.source == schedule.SOURCE:
+    if delivery.source == OwnSource.SCHEDULE:
         return _scheduled(context, source)
-    if delivery.source == approvals.SOURCE:
+    if delivery.source == OwnSource.APPROVAL:
         return _approved(context, source)
     events = FORGES.get(delivery.source, PLAIN).parse(delivery.headers, delivery.body)
     if isinstance(events, Ignored):
@@ -121,13 +125,13 @@ def _follow_head(db: Database, source: EventSource) -> EventSource:
 
 def _push(context: Context, source: EventSource, event: PushEvent) -> str:
     """Record one event, launch its runs unless the repository contradicts it, and return the outcome."""
-    db, may_wait = context.db, not source.hosted and source.delivery.attempts < MISSING_ATTEMPTS
+    db, may_wait = context.db, not source.hosted and may_arrive(source.delivery)
     if why := _refusal(db, source, event):
         if may_wait:
             raise CommitMissing(why)
         return record.record(db, replace(source, late=True), event, why)
-    if source.delivery.source == POLL and not source.again:
-        event = polling.with_current_tips(source.path, event)
+    if source.delivery.source == OwnSource.POLL and not source.again:
+        event = polling.update_event(source.path, event)
         if event.before == event.after:
             return "unchanged"
     if event.deleted:
@@ -140,7 +144,7 @@ def _push(context: Context, source: EventSource, event: PushEvent) -> str:
         missing = f"{event.ref} points to {event.after}, and {error}"
         if may_wait and not planning.compare_with_recorded(db, source, event).known:
             raise CommitMissing(missing) from None
-        return record.record(db, source, event, f"failed: {missing}")
+        return record.record(db, source, event, f"failed: {missing}", PushResult.FAILED)
     return record.trigger(context, source, event, head)
 
 
@@ -149,12 +153,12 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
 
     Also refuses an event whose ref was moved or deleted before it ran anything. Accepted events are not checked again.
     """
-    if FORGES.get(source.delivery.source, PLAIN) is not PLAIN or source.delivery.source == POLL:
+    if FORGES.get(source.delivery.source, PLAIN) is not PLAIN or source.delivery.source == OwnSource.POLL:
         return ""
     if event.deleted:
-        there = git.refs(source.path).get(event.ref)
-        return f"ignored: {event.ref} was not deleted or exists again: it points to {there}" if there else ""
-    if git.has_been(source.path, event.ref, event.after):
+        there = git.list_refs(source.path).get(event.ref)
+        return f"ignored: {event.ref} was not deleted or exists again: it points to {there[0]}" if there else ""
+    if git.has_pointed_to(source.path, event.ref, event.after):
         return ""
     commit = git.resolve(source.path, event.after) or event.after
     if pushes.has_moved(db, source.repository.id, event.ref, commit):
@@ -164,10 +168,10 @@ def _refusal(db: Database, source: EventSource, event: PushEvent) -> str:
 
 def _pull_request(context: Context, source: EventSource, event: PullRequestEvent) -> tuple[DeliveryState, str]:
     outcome = pull_requests.record_pull_request(context.db, source, event)
-    if outcome == pull_requests.CLOSED:
+    if event.closed:
         fork_heads.forget(context.config, source.repository, event.number)
     if outcome is None:
-        remotes.fetch(context, source.repository, *pull_requests.wanted(context.db, source, event))
+        remotes.fetch(context, source.repository, *pull_requests.list_wanted(context.db, source, event))
         source = _follow_head(context.db, source)
         try:
             outcome = pull_requests.follow_head(context, source, event)
@@ -175,7 +179,7 @@ def _pull_request(context: Context, source: EventSource, event: PullRequestEvent
             pull_requests.refuse(context.db, source, event)
             return DeliveryState.FAILED, f"pull request {event.number}: {error}"
         except CommitMissing as error:
-            if source.delivery.attempts < MISSING_ATTEMPTS:
+            if may_arrive(source.delivery):
                 raise
             return DeliveryState.FAILED, f"pull request {event.number}: {error}"
     return DeliveryState.DONE, f"pull request {event.number}: {outcome}"
@@ -190,20 +194,20 @@ def _approved(context: Context, source: EventSource) -> tuple[DeliveryState, str
     try:
         fork_heads.fetch_whole(context, source.repository, asked.sha, urls[0])
     except CommitMissing as error:
-        if source.delivery.attempts < MISSING_ATTEMPTS:
+        if may_arrive(source.delivery):
             raise
         return DeliveryState.FAILED, str(error)
     made = approvals.launch(context, source.project, asked)
     return (
         DeliveryState.DONE,
-        f"commit {asked.sha} is approved: {verdict.count_text(one.target for one in made) or 'nothing runs'}",
+        f"commit {asked.sha} is approved: {verdict.format_run_counts(one.target.kind for one in made) or 'nothing runs'}",
     )
 
 
 def _scheduled(context: Context, source: EventSource) -> tuple[DeliveryState, str]:
     """Run the current head of a branch. A missing branch is not retried: the next scheduled time will come."""
     due = schedule.parse_due(source.delivery.body)
-    if not source.again and (why := schedule.overtaken_reason(source.project, due)):
+    if not source.again and (why := schedule.explain_overtaken(source.project, due)):
         return DeliveryState.IGNORED, why
     if not source.hosted:
         remotes.fetch(context, source.repository, [])
@@ -216,13 +220,13 @@ def _scheduled(context: Context, source: EventSource) -> tuple[DeliveryState, st
     source = replace(source, rule=due.rule)
     return (
         DeliveryState.DONE,
-        f"{branch}: {record.trigger(context, source, schedule.schedule_event(due, branch, sha), head)}",
+        f"{branch}: {record.trigger(context, source, schedule.make_event(due, branch, sha), head)}",
     )
 
 
 def _postpone(db: Database, delivery: Delivery, reason: str) -> str | None:
     """Postpone a delivery and return when it is retried; None if it is given up."""
-    if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS:
+    if delivery.attempts + 1 >= GIVE_UP_ATTEMPTS and deliveries.is_due(delivery):
         deliveries.finish(
             db, delivery.id, DeliveryState.FAILED, f"given up after {delivery.attempts + 1} attempts: {reason}"
         )

@@ -41,7 +41,7 @@ def record_pull_request(db: Database, source: EventSource, event: PullRequestEve
     return planning.KNOWN
 
 
-def wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[list[str], list[str]]:
+def list_wanted(db: Database, source: EventSource, event: PullRequestEvent) -> tuple[list[str], list[str]]:
     """Return the commits and refs that the mirror needs for an event; none for a fork's head, fetched separately."""
     if fork_heads.is_from_fork(event, pull_requests.find(db, source.repository.id, event.number)):
         return [], []
@@ -68,7 +68,7 @@ def follow_head(context: Context, source: EventSource, event: PullRequestEvent) 
     if request.closed and not source.again:
         return CLOSED  # in the meantime: this delivery had to wait
     push = _push(context.db, request, event, sha, "" if late else request.sha)
-    whole = source.path == hosting.repository_path(context.config, source.repository)
+    whole = source.path == hosting.get_repository_path(context.config, source.repository)
     head = commit_head.read_head(context.db, source.project, source.path, sha, source.budget, pin=whole)
     present = request if late else replace(request, sha=sha)
     outcome = record.trigger(
@@ -97,7 +97,7 @@ def _fork_head(context: Context, source: EventSource, event: PullRequestEvent) -
     if approvals.find(context.db, source.repository.id, sha):
         fork_heads.fetch_whole(context, source.repository, sha, event.fetch_url)
         return source, sha
-    return replace(source, path=hosting.forks_path(context.config, source.repository)), sha
+    return replace(source, path=hosting.get_forks_path(context.config, source.repository)), sha
 
 
 def _is_recorded(db: Database, known: PullRequest, event: PullRequestEvent) -> bool:
@@ -132,7 +132,7 @@ def _identity(request: PullRequest, sha: str) -> str:
 
 def _head(source: EventSource, event: PullRequestEvent) -> tuple[str, str | None]:
     """Return the full sha of an event's commit, and the current head in the repository. Raises CommitMissing."""
-    ref = git.pinned(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
+    ref = git.to_pinned_ref(event.fetch_ref) if event.fetch_ref else f"refs/heads/{event.head_branch}"
     full = git.resolve(source.path, event.sha) if names.is_sha(event.sha) else None
     sha = full or git.resolve_beginning(source.path, event.sha, ref)
     if sha is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.model import TargetKind
-from core.text import printable
+from core.text import make_printable
 from hooks.forges.registry import PLAIN
 from web.services.presentation import verdict
 from web.store import commits, deliveries, launched, pushes
@@ -17,7 +17,7 @@ MAX_LINES = 40
 PAGES = {TargetKind.STEP: "executions", TargetKind.TASK: "tasks", TargetKind.PIPELINE: "pipelines"}
 
 
-def push_reply(db: Database, delivery_row: int, pages: str) -> str:
+def format_reply(db: Database, delivery_row: int, pages: str) -> str:
     """Return links to the commits of a delivery and, once it is handled, its runs and skipped targets with reasons.
 
     `pages` is the URL of the project's page.
@@ -26,12 +26,12 @@ def push_reply(db: Database, delivery_row: int, pages: str) -> str:
     if delivery is None:
         lines = [f"{pages}/"]
     elif delivery.state is not DeliveryState.STORED:
-        reported = pushes.pushes_of_delivery(db, delivery_row)
+        reported = pushes.list_for_delivery(db, delivery_row)
         lines = [line for push in reported for line in _handled(db, push, pages)] or [f"{delivery.message} {pages}/"]
     else:
         lines = [*_waiting(delivery, pages), delivery.message or "received; that page will show what it runs"]
     shown = lines[:MAX_LINES] + ([f"and {len(lines) - MAX_LINES} more lines: {pages}/"] if lines[MAX_LINES:] else [])
-    return "\n".join(printable(line)[:500] for line in shown)
+    return "\n".join(make_printable(line)[:500] for line in shown)
 
 
 def _waiting(delivery: Delivery, pages: str) -> Iterator[str]:
@@ -48,11 +48,11 @@ def _handled(db: Database, push: Push, pages: str) -> Iterator[str]:
         return
     commit = commits.get(db, push.commit_id)
     yield f"{name}: {pages}/commits/{commit.identifier}/"
-    begun = launched.launched_by_push(db, push.id)
+    begun = launched.list_for_push(db, push.id)
     for one in begun:
         yield f"  {one.target.label} {one.number}: {pages}/{PAGES[one.target.kind]}/{one.counter}/"
     if not begun:
-        yield f"  {verdict.of_push(push, commit, (), waits=True).text}"
+        yield f"  {verdict.judge_push(push, commit, (), waits=True).text}"
         yield from (f"  {problem}" for problem in commit.problems[1:] if commit.config_state == "broken")
     for label, reason in push.skipped if begun else push.skipped[verdict.NAMED :]:
         yield f"  skipped {label}: {reason}"

@@ -26,22 +26,26 @@ IN_QUERY = re.compile(rb"([?&](?:key|sig)=)[^&\s\"'#\\]+")
 IN_URL = re.compile(rb"(:(?://|\\/\\/))(?!git@)[^/\s\"'<>\\]{1,400}@")
 
 
-def headers(given: Mapping[str, str], secret: str = "") -> dict[str, str]:
+def redact_headers(given: Mapping[str, str], secret: str = "") -> dict[str, str]:
     """Return headers without anything that authenticates their sender."""
-    lines = text("\n".join(given.values()), secret).split("\n")  # at once: a header is one line
-    return {name: REMOVED if SECRET_NAME.search(name) else line for name, line in zip(given, lines, strict=False)}
+    joined = "\n".join(given.values())  # at once: a header is one line
+    lines = (redact_text(joined, secret) if secret or "=" in joined or ":" in joined else joined).split("\n")
+    return {
+        name: REMOVED if NAME.search(name.lower().encode("utf-8", "replace")) else line
+        for name, line in zip(given, lines, strict=False)
+    }
 
 
-def body(delivery: Delivery, secret: str) -> str:
+def redact_body(delivery: Delivery, secret: str) -> str:
     """Return the body for display: indented JSON, also if it was in a form field. `secret` is the webhook's secret."""
     given = _form_field(delivery.body) if delivery.headers.get("content-type", "").startswith(FORM) else delivery.body
     shown = _json(given)
     if shown is None:
         shown = _without_values(delivery.body, STATED).decode("utf-8", "replace")
-    return text(shown, secret)
+    return redact_text(shown, secret)
 
 
-def text(given: str, secret: str = "") -> str:
+def redact_text(given: str, secret: str = "") -> str:
     """Return text without passwords of URLs, values of names such as TOKEN=… and `secret` itself."""
     if secret:
         given = given.replace(secret, REMOVED)

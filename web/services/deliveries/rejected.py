@@ -63,8 +63,9 @@ class Recorder:
             self._waiting.put_nowait(refusal)
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="refusals", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="refusals", daemon=True)
+                thread.start()  # may fail, and is tried again at the next call then
+                self._thread = thread
 
     def settle(self) -> None:
         """Wait until all queued refusals are written."""
@@ -86,8 +87,8 @@ def _record(db: Database, refusal: Refusal) -> None:
     """Record that a delivery was refused, and why; do nothing if the project does not exist."""
     project_name, forge_name, status = refusal.project_name, refusal.forge_name, refusal.status
     with contextlib.suppress(NotFound):
-        project = projects.by_name(db, project_name)
-        paths = {hosting.webhook_path(project, r.forge): r for r in projects.repositories(db, project.id)}
+        project = projects.get_by_name(db, project_name)
+        paths = {hosting.get_webhook_path(project, r.forge): r for r in projects.list_repositories(db, project.id)}
         if not paths or not deliveries.may_store_refusal(db, project.id, verified=status in VERIFIED):
             return
         sent_to = f"/hooks/{project_name}/{forge_name}"
@@ -102,7 +103,7 @@ def _record(db: Database, refusal: Refusal) -> None:
             paths.get(sent_to, next(iter(paths.values()))).id,
             forge_name[:HEADER_CHARS],
             _event(forge_name, refusal.headers),
-            redaction.headers(kept),
+            redaction.redact_headers(kept),
         )
         with transaction(db):
             deliveries.refuse(db, project.id, received, signature, message[:MESSAGE_CHARS])

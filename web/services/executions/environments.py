@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from core.config import size
+from core.config import parse_size
 from core.errors import ConfigError, InvalidInput, NotFound
 from core.model import Environment, Project
-from core.units import size_text
+from core.units import format_size
 from web.store import audit, environments, executions, projects, runners
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
@@ -27,20 +27,24 @@ MOST = 10_000
 ENTRY_CHARACTERS = 300
 
 
-def choose(db: Database, project: Project, wanted: str | None) -> tuple[Environment, str]:
-    """Return the environment that a step names, by slug or uuid.
+def map_by_name(db: Database) -> dict[str, Environment]:
+    """Return all environments by each of their names: by UUID and by slug."""
+    listed = environments.list_environments(db)
+    return {found.uuid: found for found in listed} | {found.slug: found for found in listed}
+
+
+def choose(known: Mapping[str, Environment], project: Project, wanted: str | None) -> tuple[Environment, str]:
+    """Return the environment that a step names, by slug or UUID.
 
     If it is unknown, return the project's default and a sentence for the log.
     """
-    listed = environments.listing(db)
-    known = {found.uuid: found for found in listed} | {found.slug: found for found in listed}
     fallback = known.get(project.environment) or known[DEFAULT]
     if not wanted or wanted in known:
         return (known[wanted] if wanted else fallback), ""
     return fallback, f"There is no environment {wanted[:80]!r} here: the execution runs in {fallback.slug}"
 
 
-def project_refusal(project: Project, environment: Environment) -> str:
+def explain_project_refusal(project: Project, environment: Environment) -> str:
     """Return why a project may not use an environment, or "" if it may."""
     if not project.environments or environment.slug in project.environments:
         return ""
@@ -50,7 +54,7 @@ def project_refusal(project: Project, environment: Environment) -> str:
 
 def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
     """Limit a project to these environments; no slugs lift the limit. Raises InvalidInput, NotFound."""
-    wanted = list(dict.fromkeys(environments.by_slug(db, slug).slug for slug in slugs))
+    wanted = list(dict.fromkeys(environments.get_by_slug(db, slug).slug for slug in slugs))
     with transaction(db):
         now = projects.get(db, project.id)
         if wanted and now.environment not in wanted:
@@ -64,27 +68,27 @@ def allow(db: Database, project: Project, slugs: Sequence[str]) -> None:
 
 def set_run_defaults(db: Database, project: Project, slug: str, max_executions: int) -> None:
     """Set a project's default environment and its quota. Raises InvalidInput, NotFound."""
-    environment = environments.by_slug(db, slug)
+    environment = environments.get_by_slug(db, slug)
     with transaction(db):
-        if why := project_refusal(projects.get(db, project.id), environment):
+        if why := explain_project_refusal(projects.get(db, project.id), environment):
             raise InvalidInput(why)
         projects.set_run_defaults(db, project.id, environment.slug, max_executions)
         detail = f"environment {environment.slug}, at most {max_executions or 'any number of'} executions"
         audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
 
 
-def policies(db: Database, slug: str) -> tuple[str, str]:
+def get_policies(db: Database, slug: str) -> tuple[str, str]:
     """Return the network and pull policies of an environment; the defaults if it was removed in the meantime."""
     try:
-        found = environments.by_slug(db, slug)
+        found = environments.get_by_slug(db, slug)
     except NotFound:
         return "open", "missing"
     return found.network, found.pull
 
 
-def differences(environment: Environment) -> list[str]:
+def list_differences(environment: Environment) -> list[str]:
     """List the settings of an environment that differ from the defaults, each as a short phrase."""
-    memory = size_text(environment.memory)
+    memory = format_size(environment.memory)
     phrases = (
         (environment.gpus, "1 GPU" if environment.gpus == 1 else f"{environment.gpus} GPUs"),
         (environment.memory, f"{memory} of memory"),
@@ -104,39 +108,39 @@ def change(db: Database, slug: str, given: Mapping[str, Any]) -> Environment:
 
     Values may be text, as entered by a user.
     """
-    columns = {name: column(name, value) for name, value in given.items()}
+    columns = {name: parse_column(name, value) for name, value in given.items()}
     with transaction(db):
         found = environments.ensure(db, slug)
         if columns:
             environments.change(db, found.id, **columns)
         audit.record(db, Act.CHANGE, Kind.ENVIRONMENT, slug, detail=", ".join(columns))
-        return environments.by_slug(db, slug)
+        return environments.get_by_slug(db, slug)
 
 
 def remove(db: Database, slug: str) -> None:
     """Remove an environment. Raises InvalidInput while a runner, a project or an unfinished execution uses it."""
     with transaction(db):
-        found = environments.by_slug(db, slug)
+        found = environments.get_by_slug(db, slug)
         if slug == DEFAULT:
             raise InvalidInput(f"{DEFAULT} is the fallback of all executions and cannot be removed")
-        serving = [runner.name for runner in runners.listing(db) if slug in runner.environments]
+        serving = [runner.name for runner in runners.list_runners(db) if slug in runner.environments]
         if serving:
             raise InvalidInput(f"{slug} is served by {', '.join(serving)}: register them for other environments first")
-        if users := [project.name for project in projects.listing(db) if slug in project.environments]:
+        if users := [project.name for project in projects.list_projects(db) if slug in project.environments]:
             raise InvalidInput(f"{slug} is one of the environments of {', '.join(users)}: change those projects first")
-        if waiting := executions.unfinished_by_environment(db).get(slug, 0):
+        if waiting := executions.count_unfinished_by_environment(db).get(slug, 0):
             raise InvalidInput(f"{waiting} executions of {slug} have not finished: stop them, or wait for them")
         environments.remove(db, found.id)
         audit.record(db, Act.REMOVE, Kind.ENVIRONMENT, slug)
 
 
-def column(name: str, value: Any) -> Any:
+def parse_column(name: str, value: Any) -> Any:
     """Return the value of a column of an environment. Raises InvalidInput."""
     if name in CHOICES and value not in CHOICES[name]:
         raise InvalidInput(f"{name} must be {' or '.join(CHOICES[name])}, got {value!r}"[:200])
     if name == "memory":
         try:
-            return int(size(value, name))
+            return int(parse_size(value, name))
         except ConfigError as error:
             raise InvalidInput(str(error)) from None
     if name in NUMBERS:
@@ -168,7 +172,7 @@ def _entry(name: str, item: str) -> str:
     return item
 
 
-def image_refusal(environment: Environment, image: str) -> str:
+def explain_image_refusal(environment: Environment, image: str) -> str:
     """Return why an environment does not allow an image, or "" if it does."""
     if not environment.images or any(fnmatchcase(image, pattern) for pattern in environment.images):
         return ""
@@ -176,7 +180,9 @@ def image_refusal(environment: Environment, image: str) -> str:
     return f"Environment {environment.slug} runs images that match {allowed}; the step's is {image}"
 
 
-def mounts(environment: Environment, wanted: Iterable[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+def filter_mounts(
+    environment: Environment, wanted: Iterable[Mapping[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the mounts of a step that the environment allows, and a sentence for each rejected one."""
     allowed, notes = [], []
     for mount in wanted:

@@ -9,7 +9,8 @@ A transition is one conditional UPDATE (state *and* attempt must still be those 
 Leases last 12 s and are extended each second. When one expires before a container started, the sweep queues the
 execution again. With a container it waits two hours for its runner (`[limits] runner_silence`), shown as "no contact
 since …". It becomes `runner_lost` at once when the runner returns without it (its heartbeat lists its executions),
-after a minute when the step sets `autorestart`, and when a user stops it or re-runs it.
+after a minute when the step sets `autorestart`, and when a user stops it or re-runs it. The sweep handles expired leases
+from 15 s after its start on, because no lease could be extended while the server was down.
 
 A runner that lets a lease expire, or leaves an execution unclaimed for 8 s, counts as silent until its next
 heartbeat: no executions are placed on it until then.
@@ -22,16 +23,15 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from core import clock
-from core.config import Config
 from core.errors import Conflict, InvalidInput
 from core.model import Execution, Runner
 from core.states import FINAL, WAITING, FailureReason, State
-from core.units import size_text
+from core.units import format_limit, format_size
 from core.wire import STREAMS, FinalReport, LeaseOrders, LogBatch
 from web.config import metadata
+from web.services.context import Context
 from web.store import audit, executions, logs, runners, usage
 from web.store import metadata as metadata_rows
 from web.store.audit import Act, Kind
@@ -46,15 +46,14 @@ def queue(db: Database, execution: Execution) -> None:
     executions.transition(db, execution, State.QUEUED)
 
 
-def claim(
-    db: Database, logs_dir: Path, runner: Runner, execution_uuid: str, attempt: int, *, resume: bool
-) -> Execution:
+def claim(context: Context, runner: Runner, execution_uuid: str, attempt: int, *, resume: bool) -> Execution:
     """Start an execution on the runner on which it was placed.
 
     With `resume`, only return an execution whose lease the runner already holds.
     """
+    db = context.db
     with transaction(db):
-        execution = executions.by_uuid(db, execution_uuid)
+        execution = executions.get_by_uuid(db, execution_uuid)
         if resume:
             _check_lease(execution, runner, attempt)
             return execution
@@ -63,16 +62,16 @@ def claim(
         columns = {"lease_expires_at": _lease_end()}
         executions.transition(db, execution, State.STARTED, reason=f"picked up by {runner.name}", columns=columns)
         what = f"commit {execution.commit_identifier[:12]} on image {execution.image}"
-        logs.log_status(db, logs_dir, execution, f"Started on runner {runner.name}: {what}")
-        return executions.by_uuid(db, execution_uuid)
+        logs.log_status(db, context.config.logs_dir, execution, f"Started on runner {runner.name}: {what}")
+        return executions.get_by_uuid(db, execution_uuid)
 
 
 def extend(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> LeaseOrders:
     """Handle a heartbeat: extend the lease and return the orders for the runner."""
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, attempt)
+        execution = get_held_execution(db, runner, execution_uuid, attempt)
         executions.update(db, execution, lease_expires_at=_lease_end())
-        acknowledged = logs.length(db, execution).acknowledged
+        acknowledged = logs.get_length(db, execution).acknowledged
     stop = "" if not execution.stop_requested_at else "stop" if execution.stop_count < 2 else "kill"
     server_us = time.time_ns() // 1000
     return LeaseOrders(stop=stop, lease_s=LEASE_S, acknowledged=acknowledged, server_us=server_us)
@@ -88,12 +87,12 @@ class StartedContainer:
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
-def container_started(
+def record_container(
     db: Database, runner: Runner, execution_uuid: str, attempt: int, container: StartedContainer
 ) -> None:
     """Record the container; the execution cannot return to the queue after this."""
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, attempt)
+        execution = get_held_execution(db, runner, execution_uuid, attempt)
         devices = json.dumps(list(container.devices))
         stages = {**execution.stages, **container.stage_s}  # the report may be repeated
         columns = {"devices": devices, "stages": json.dumps({"run_at": clock.now(), **stages})}
@@ -104,24 +103,23 @@ def add_usage(db: Database, runner: Runner, execution_uuid: str, attempt: int, s
     """Store samples of resource usage. Idempotent per sample."""
     now_us = time.time_ns() // 1000
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, attempt)
+        execution = get_held_execution(db, runner, execution_uuid, attempt)
         usage.add(db, execution.id, [replace(sample, time_us=min(sample.time_us, now_us)) for sample in samples])
 
 
 def set_detail(db: Database, runner: Runner, execution_uuid: str, attempt: int, status_detail: str) -> None:
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, attempt)
+        execution = get_held_execution(db, runner, execution_uuid, attempt)
         executions.update(db, execution, status_detail=status_detail[:1000])
 
 
-def append_log(
-    db: Database, config: Config, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes
-) -> tuple[int, bool]:
+def append_log(context: Context, runner: Runner, execution_uuid: str, batch: LogBatch, text: bytes) -> tuple[int, bool]:
     """Store a batch of log lines and their metadata; return (acknowledged spool bytes, whether the batch fitted).
 
     A batch that is already stored fits and changes nothing. A batch with a gap or an overlap does not fit: the runner
     sends again from the acknowledged offset.
     """
+    db, config = context.db, context.config
     if (
         batch.stream not in STREAMS
         or not 0 <= batch.skipped <= batch.start <= batch.end
@@ -130,14 +128,14 @@ def append_log(
         raise InvalidInput(f"a log batch of {batch.stream!r} from {batch.start} to {batch.end} is not whole lines")
     found, count = metadata.find_metadata(text) if batch.stream == "stdout" else ([], text.count(b"\n"))
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, batch.attempt)
-        at = logs.length(db, execution, config.limits.log)
+        execution = get_held_execution(db, runner, execution_uuid, batch.attempt)
+        at = logs.get_length(db, execution, config.limits.log)
         have = at.acknowledged[batch.stream]
         if batch.end <= have or batch.start - batch.skipped != have:
             return have, batch.end <= have
         if batch.skipped:
             logs.log_status(db, config.logs_dir, execution, _skipped(batch))
-            at = logs.length(db, execution, config.limits.log)
+            at = logs.get_length(db, execution, config.limits.log)
         whole_lines = logs.WholeLines(text, count)
         segment = logs.append(db, config.logs_dir, execution, at, _not_after_now(batch), whole_lines)
         if segment and found:
@@ -148,7 +146,7 @@ def append_log(
 
 
 def _skipped(batch: LogBatch) -> str:
-    size = size_text(batch.skipped)
+    size = format_size(batch.skipped)
     return f"{size} of {batch.stream} omitted: it was printed faster than it could be sent ([limits] log)"
 
 
@@ -161,29 +159,30 @@ class UnfinishedLine:
     text: str
 
 
-def preview(db: Database, runner: Runner, execution_uuid: str, attempt: int, line: UnfinishedLine) -> None:
+def preview_line(db: Database, runner: Runner, execution_uuid: str, attempt: int, line: UnfinishedLine) -> None:
     """Show an unfinished line until the whole line is stored."""
     if line.stream not in STREAMS:
         raise InvalidInput(f"there is no log stream {line.stream!r:.80}")
     with transaction(db):
-        execution = held_execution(db, runner, execution_uuid, attempt)
+        execution = get_held_execution(db, runner, execution_uuid, attempt)
         logs.set_partial(db, execution, line.stream, line.start, line.text)
 
 
-def finish(db: Database, config: Config, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
+def finish(context: Context, runner: Runner, execution_uuid: str, report: FinalReport) -> None:
     """Record a runner's final report. Repeating the same report is accepted; a different one raises Conflict."""
+    db, logs_dir = context.db, context.config.logs_dir
     state, failure_reason = _ending(report)
-    execution, logs_dir = executions.by_uuid(db, execution_uuid), config.logs_dir
+    execution = executions.get_by_uuid(db, execution_uuid)
     if report.status and execution.state is State.STARTED:
         start, end, first_us, last_us, text = report.status
         batch = LogBatch(
             attempt=report.attempt, stream="status", start=start, end=end, first_us=first_us, last_us=last_us
         )
-        append_log(db, config, runner, execution_uuid, batch, text.encode())
+        append_log(context, runner, execution_uuid, batch, text.encode())
     # the log is complete by now; synced before the transaction, since the disk may be slow
-    logs.sync(logs_dir, execution, logs.length(db, execution))
+    logs.sync(logs_dir, execution, logs.get_length(db, execution))
     with transaction(db):
-        execution = executions.by_uuid(db, execution_uuid)
+        execution = executions.get_by_uuid(db, execution_uuid)
         ended = (execution.state, execution.failure_reason, execution.exit_code)
         same = ended == (state, failure_reason, report.exit_code)
         if same and (execution.runner_id, execution.attempt) == (runner.id, report.attempt):
@@ -198,21 +197,22 @@ def finish(db: Database, config: Config, runner: Runner, execution_uuid: str, re
         )
 
 
-def request_stop(db: Database, logs_dir: Path, execution_uuid: str, who: str) -> Execution:
+def request_stop(context: Context, execution_uuid: str, who: str) -> Execution:
     """Stop a running or waiting execution; a second request kills it. Does nothing if it is finished."""
+    db = context.db
     with transaction(db):
-        execution = executions.by_uuid(db, execution_uuid)
+        execution = executions.get_by_uuid(db, execution_uuid)
         if execution.state not in FINAL:
             audit.record(db, Act.STOP, Kind.EXECUTION, f"#{execution.counter}", execution.project_id)
         again = f"{who} asked to stop again: killing the container"
         said = again if execution.stop_requested_at else f"Stop requested by {who}"
-        return _stop(db, logs_dir, execution, who, said, f"stopped by {who} before it started")
+        return _stop(context, execution, who, said, f"stopped by {who} before it started")
 
 
 def delete(db: Database, execution_uuid: str) -> None:
     """Hide a finished execution from lists. Raises Conflict if it has not finished."""
     with transaction(db):
-        execution = executions.by_uuid(db, execution_uuid)
+        execution = executions.get_by_uuid(db, execution_uuid)
         if execution.state not in FINAL:
             raise Conflict(f"execution #{execution.counter} is {execution.status}: stop it and wait until it has ended")
         if execution.deleted_at is None:
@@ -220,109 +220,108 @@ def delete(db: Database, execution_uuid: str) -> None:
             audit.record(db, Act.REMOVE, Kind.EXECUTION, f"#{execution.counter}", execution.project_id)
 
 
-def stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str) -> None:
+def stop(context: Context, execution: Execution, who: str, said: str) -> None:
     """Stop an execution unless a stop is already requested; `said` is the reason."""
     if execution.stop_requested_at is None:
-        _stop(db, logs_dir, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
+        _stop(context, execution, who, said, f"{said[:1].lower()}{said[1:]} before it started")
 
 
-def _stop(db: Database, logs_dir: Path, execution: Execution, who: str, said: str, reason: str) -> Execution:
+def _stop(context: Context, execution: Execution, who: str, said: str, reason: str) -> Execution:
     """Stop an execution; give it up at once if its runner is out of contact.
 
     No one can stop it then, and a runner that comes back with it is ordered to end it.
     """
     if execution.state in FINAL:
         return execution
+    db = context.db
     at, count = execution.stop_requested_at or clock.now(), execution.stop_count + 1
     executions.update(db, execution, stop_requested_at=at, stop_count=count, stopped_by=who)
-    logs.log_status(db, logs_dir, execution, said)
+    logs.log_status(db, context.config.logs_dir, execution, said)
     if execution.state in WAITING:
         executions.transition(db, execution, State.STOPPED, reason=reason)
-    elif out_of_contact(execution):
-        _recover(db, logs_dir, executions.get(db, execution.id), SILENT_S)
+    elif is_out_of_contact(execution):
+        _recover(context, executions.get(db, execution.id), SILENT_S)
     return executions.get(db, execution.id)
 
 
-def fail(db: Database, logs_dir: Path, execution: Execution, reason: FailureReason, message: str) -> None:
+def fail(context: Context, execution: Execution, reason: FailureReason, message: str) -> None:
     """End an execution with an error found by the server."""
+    db, logs_dir = context.db, context.config.logs_dir
     logs.keep_partial(db, logs_dir, execution)
     logs.log_status(db, logs_dir, execution, message)
-    logs.sync(logs_dir, execution, logs.length(db, execution))
+    logs.sync(logs_dir, execution, logs.get_length(db, execution))
     columns = {"failure_message": message}
     executions.transition(db, execution, State.ERROR, reason=message, failure_reason=reason, columns=columns)
 
 
-def lose(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+def lose(context: Context, execution: Execution, why: str) -> None:
     """Give up an execution whose runner does not come back, or came back without it.
 
     It ends in error, or returns to the queue if no container was started.
     """
-    with transaction(db):
-        execution = executions.get(db, execution.id)
+    with transaction(context.db):
+        execution = executions.get(context.db, execution.id)
         if execution.state is State.STARTED:
-            _give_up(db, logs_dir, execution, why)
+            _give_up(context, execution, why)
 
 
-def reconcile_runner(db: Database, logs_dir: Path, runner: Runner, present: Collection[str]) -> bool:
+def reconcile_runner(context: Context, runner: Runner, present: Collection[str]) -> bool:
     """Give up executions that a runner should have but does not list in `present`; return whether there were any.
 
     Executions with a valid lease are kept: they may have been claimed after the runner made its list.
     """
-    missing = [e for e in executions.started_on(db, runner.id) if e.uuid not in present and _lease_over(e)]
+    held = executions.list_started_on(context.db, runner.id)
+    missing = [e for e in held if e.uuid not in present and _lease_over(e)]
     for execution in missing:
-        lose(db, logs_dir, execution, f"Runner {runner.name} came back without this execution")
+        lose(context, execution, f"Runner {runner.name} came back without this execution")
     return bool(missing)
 
 
-def recover(db: Database, logs_dir: Path, runner_silence_s: float) -> None:
+def recover(context: Context) -> None:
     """Handle expired leases: requeue executions without a container; wait for the runner of the others.
 
-    The wait lasts `runner_silence_s`, or SILENT_S for executions with a stop request or `autorestart`.
+    The wait lasts `[limits] runner_silence`, or SILENT_S for executions with a stop request or `autorestart`.
     """
-    for execution in executions.in_states(db, State.STARTED):
+    for execution in executions.list_in_states(context.db, State.STARTED):
         if _lease_over(execution):
-            with transaction(db):  # read again: its runner may have come back in the meantime
-                _recover(db, logs_dir, executions.get(db, execution.id), runner_silence_s)
+            with transaction(context.db):  # read again: its runner may have come back in the meantime
+                _recover(context, executions.get(context.db, execution.id), context.config.limits.runner_silence)
 
 
-def last_contact(execution: Execution) -> str:
+def compute_last_contact(execution: Execution) -> str:
     """Return when the runner of a started execution last extended its lease."""
     lease_end = clock.parse(execution.lease_expires_at or execution.created_at)
-    return clock.text(lease_end - timedelta(seconds=LEASE_S))
+    return clock.format_moment(lease_end - timedelta(seconds=LEASE_S))
 
 
-def out_of_contact(execution: Execution) -> bool:
+def is_out_of_contact(execution: Execution) -> bool:
     """Return whether an execution is started and its runner has not extended the lease for SILENT_S."""
     return execution.state is State.STARTED and _silence_s(execution) >= SILENT_S
 
 
-def _recover(db: Database, logs_dir: Path, execution: Execution, patience_s: float) -> None:
+def _recover(context: Context, execution: Execution, patience_s: float) -> None:
     if execution.state is not State.STARTED or not _lease_over(execution):
         return
     if execution.stop_requested_at or execution.autorestart:
         patience_s = min(patience_s, SILENT_S)
     if execution.container_id is None or _silence_s(execution) >= patience_s:
         if execution.runner_id is not None:
-            runners.presume_silent(db, execution.runner_id, SILENT_S)  # or it would be placed there again
-        silence = f"{patience_s / 3600:g} hours" if patience_s >= 3600 else f"{patience_s:g} seconds"
-        _give_up(db, logs_dir, execution, f"No contact with its runner for {silence}")
+            runners.presume_silent(context.db, execution.runner_id, SILENT_S)  # or it would be placed there again
+        _give_up(context, execution, f"No contact with its runner for {format_limit(patience_s)}")
 
 
-def _give_up(db: Database, logs_dir: Path, execution: Execution, why: str) -> None:
+def _give_up(context: Context, execution: Execution, why: str) -> None:
     if execution.container_id is not None:
-        fail(db, logs_dir, execution, FailureReason.RUNNER_LOST, why)
-    elif execution.stop_requested_at:
+        fail(context, execution, FailureReason.RUNNER_LOST, why)
+        return
+    db, logs_dir = context.db, context.config.logs_dir
+    if execution.stop_requested_at:
         logs.log_status(db, logs_dir, execution, "Stopped: its runner went silent before the container started")
         executions.transition(db, execution, State.STOPPED, reason="stopped while its runner was silent")
-    else:
-        _requeue(db, logs_dir, execution)
-
-
-def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
+        return
     columns = {"runner_id": None, "placed_at": None, "lease_expires_at": None, "started_at": None}
-    executions.transition(
-        db, execution, State.QUEUED, reason="its runner went silent before the start", columns=columns
-    )
+    why = "its runner went silent before the start"
+    executions.transition(db, execution, State.QUEUED, reason=why, columns=columns)
     logs.log_status(
         db, logs_dir, execution, "Its runner went silent before the container started: waiting for a runner again"
     )
@@ -330,7 +329,7 @@ def _requeue(db: Database, logs_dir: Path, execution: Execution) -> None:
 
 def _silence_s(execution: Execution) -> float:
     """Return the seconds since the runner extended the lease."""
-    return clock.seconds_between(last_contact(execution), clock.now())
+    return clock.count_seconds_between(compute_last_contact(execution), clock.now())
 
 
 def _lease_over(execution: Execution) -> bool:
@@ -343,9 +342,9 @@ def _not_after_now(batch: LogBatch) -> LogBatch:
     return replace(batch, first_us=min(batch.first_us, now_us), last_us=min(batch.last_us, now_us))
 
 
-def held_execution(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
+def get_held_execution(db: Database, runner: Runner, execution_uuid: str, attempt: int) -> Execution:
     """Return an execution whose lease `runner` holds; inside a transaction it keeps it. Raises Conflict."""
-    execution = executions.by_uuid(db, execution_uuid)
+    execution = executions.get_by_uuid(db, execution_uuid)
     _check_lease(execution, runner, attempt)
     return execution
 
@@ -367,4 +366,4 @@ def _ending(report: FinalReport) -> tuple[State, FailureReason | None]:
 
 
 def _lease_end() -> str:
-    return clock.text(datetime.now(UTC) + timedelta(seconds=LEASE_S))
+    return clock.format_moment(datetime.now(UTC) + timedelta(seconds=LEASE_S))

@@ -42,7 +42,7 @@ class Upload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Received:
+class ReceivedFile:
     """A completely received file, at a temporary path."""
 
     path: Path
@@ -51,7 +51,7 @@ class Received:
 
 def check_name(name: str) -> str:
     """Return `name` if it is a valid name of an output, else raise InvalidInput."""
-    if problem := datum.name_problem(name):
+    if problem := datum.find_name_problem(name):
         raise InvalidInput(f"output {name[:100]!r} cannot be stored: {problem}")
     return name
 
@@ -65,12 +65,12 @@ def store(
     """
     check_name(upload.name)
     with transaction(db):
-        execution = lifecycle.held_execution(db, runner, upload.execution, upload.attempt)
+        execution = lifecycle.get_held_execution(db, runner, upload.execution, upload.attempt)
         _check_room(db, limits, execution, upload)
     received = _receive(outputs_dir / INCOMING, upload.uuid, chunks)
     try:
         with transaction(db):
-            execution = lifecycle.held_execution(db, runner, upload.execution, upload.attempt)
+            execution = lifecycle.get_held_execution(db, runner, upload.execution, upload.attempt)
             return _keep(db, outputs_dir, limits, execution, upload, received)
     finally:
         received.path.unlink(missing_ok=True)
@@ -95,8 +95,8 @@ def store_uploaded(context: Context, project: Project, name: str, chunks: Iterab
 
 def purge(context: Context, datum_uuid: str) -> None:
     """Delete the content of a file; its name and hashes stay. Idempotent, and a killed one is repeated."""
-    found = data.by_uuid(context.db, datum_uuid)
-    data.path(context.config.outputs_dir, found.uuid).unlink(missing_ok=True)
+    found = data.get_by_uuid(context.db, datum_uuid)
+    data.get_path(context.config.outputs_dir, found.uuid).unlink(missing_ok=True)
     with transaction(context.db):
         data.set_purged(context.db, found)
         audit.record(context.db, Act.REMOVE, Kind.OUTPUT, found.name, found.project_id, found.uuid)
@@ -108,7 +108,7 @@ def clear_incoming(outputs_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
+def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> ReceivedFile:
     incoming.mkdir(mode=0o700, exist_ok=True)
     hashes = hashlib.sha256(), hashlib.sha1(usedforsecurity=False), hashlib.md5(usedforsecurity=False)
     descriptor, path = tempfile.mkstemp(prefix=f"{uuid}.", dir=incoming)  # unique: an earlier request may hang
@@ -123,7 +123,7 @@ def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> Received:
     except BaseException:
         Path(path).unlink(missing_ok=True)
         raise
-    return Received(path=Path(path), hashes={each.name: each.hexdigest() for each in hashes})
+    return ReceivedFile(path=Path(path), hashes={each.name: each.hexdigest() for each in hashes})
 
 
 def _write(descriptor: int, chunk: bytes) -> None:
@@ -139,7 +139,7 @@ def _write(descriptor: int, chunk: bytes) -> None:
 
 
 def _keep(
-    db: Database, outputs_dir: Path, limits: LimitsConfig, execution: Execution, upload: Upload, received: Received
+    db: Database, outputs_dir: Path, limits: LimitsConfig, execution: Execution, upload: Upload, received: ReceivedFile
 ) -> Datum:
     known = data.find(db, upload.uuid)
     if known is not None:
@@ -152,8 +152,8 @@ def _keep(
     return data.add(db, execution.project_id, execution.id, values)
 
 
-def _place(outputs_dir: Path, uuid: str, received: Received) -> None:
-    target = data.path(outputs_dir, uuid)
+def _place(outputs_dir: Path, uuid: str, received: ReceivedFile) -> None:
+    target = data.get_path(outputs_dir, uuid)
     target.parent.mkdir(mode=0o700, exist_ok=True)
     received.path.rename(target)
 
@@ -162,7 +162,7 @@ def _check_room(db: Database, limits: LimitsConfig, execution: Execution, upload
     """Raise InvalidInput if the upload would exceed the limits. A file that is already stored never does."""
     if data.find(db, upload.uuid) is not None:
         return
-    count, size = data.totals(db, execution.id)
+    count, size = data.sum_outputs(db, execution.id)
     if count >= limits.output_count:
         raise InvalidInput(f"the limit of {limits.output_count} output files (output_count) is reached")
     if size + upload.size > limits.output_bytes:

@@ -7,20 +7,20 @@ from typing import Any
 
 from core.model import Execution, Project
 from core.wire import ExecutionSpec
-from web.config.steps.script import script
+from web.config.steps.shell_script import build_script
 from web.services.context import Context
 from web.services.executions import datums, environments, variables
 from web.store import commits, pipelines, projects, tasks, users
 from web.store.db import Database
 
 
-def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
+def build_execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
     """Build the spec sent to the runner that claims `execution`."""
     db, limits = context.db, context.config.limits
     project = projects.get(db, execution.project_id)
     commit = commits.get(db, execution.commit_id)
-    values, secret_names = variables.of_execution(db, context.vault, execution)
-    network, pull = environments.policies(db, execution.environment)
+    values, secret_names = variables.collect_for_execution(context, execution)
+    network, pull = environments.get_policies(db, execution.environment)
     return ExecutionSpec(
         uuid=execution.uuid,
         counter=execution.counter,
@@ -30,13 +30,13 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
         commit_identifier=commit.sha,
         step=execution.step,
         image=execution.image,
-        script=script(execution.commands),
+        script=build_script(execution.commands),
         commands=list(execution.commands),
         parameters=dict(execution.parameters),
         inputs=list(execution.inputs.values()),
-        data=[found.to_dict() for found in datums.datum_specs(db, execution)],
+        data=[found.to_dict() for found in datums.list_specs(db, execution)],
         environment_variables=values,
-        config=execution_document(db, project, execution),
+        config=build_execution_document(db, project, execution),
         time_limit_s=execution.time_limit_s,
         no_output_limit_s=execution.no_output_limit_s,
         log_bytes=limits.log,
@@ -54,7 +54,7 @@ def execution_spec(context: Context, execution: Execution) -> ExecutionSpec:
     )
 
 
-def execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
+def build_execution_document(db: Database, project: Project, execution: Execution) -> dict[str, Any]:
     """Build the content of /valohai/config/execution.json: a flat object with dotted keys."""
     creator = users.get(db, execution.creator_id)
     values = {
@@ -88,7 +88,7 @@ def _groups(db: Database, execution: Execution) -> dict[str, Any]:
         task = tasks.get(db, execution.task_id)
         values |= {"task-counter": task.counter, "task-id": task.uuid, "task-title": task.name}
     if execution.pipeline_node_id is not None:
-        node = pipelines.node(db, execution.pipeline_node_id)
+        node = pipelines.get_node(db, execution.pipeline_node_id)
         pipeline = pipelines.get(db, node.pipeline_id)
         values |= {
             "pipeline-counter": pipeline.counter,

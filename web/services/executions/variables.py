@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from core import secret_texts
 from core.errors import InvalidInput, NotFound
 from core.model import Execution, Project
-from core.text import not_text
+from core.text import find_text_problem
 from web.config.steps.variables import VALUE_BYTES, is_reserved
-from web.services.vault import Vault
+from web.services.context import Context
 from web.store import audit, commits, variables
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
@@ -32,11 +32,11 @@ class Variable:
     note: str
 
 
-def listing(db: Database, vault: Vault, project: Project) -> list[Variable]:
+def list_variables(context: Context, project: Project) -> list[Variable]:
     """List the variables of a project by name."""
     found = []
-    for stored in variables.of_project(db, project.id):
-        value = vault.decrypt(stored.value).decode()
+    for stored in variables.list_variables(context.db, project.id):
+        value = context.vault.decrypt(stored.value).decode()
         found.append(
             Variable(
                 name=stored.name,
@@ -49,13 +49,13 @@ def listing(db: Database, vault: Vault, project: Project) -> list[Variable]:
     return found
 
 
-def set_one(db: Database, vault: Vault, project: Project, name: str, value: str, *, is_secret: bool) -> str:
+def set_variable(context: Context, project: Project, name: str, value: str, *, is_secret: bool) -> str:
     """Add or replace a variable; return a warning if it is a secret that cannot be masked in logs, else "".
 
     Raises InvalidInput, whose message does not contain the value.
     """
     _check(name, value)
-    encrypted = vault.encrypt(value.encode())
+    db, encrypted = context.db, context.vault.encrypt(value.encode())
     with transaction(db):
         variables.set_one(db, project.id, name, encrypted, is_secret=is_secret)
         audit.record(db, Act.CHANGE, Kind.SECRET if is_secret else Kind.VARIABLE, name, project.id)
@@ -69,18 +69,18 @@ def remove(db: Database, project: Project, name: str) -> None:
         audit.record(db, Act.REMOVE, Kind.VARIABLE, name, project.id)
 
 
-def of_execution(db: Database, vault: Vault, execution: Execution) -> tuple[dict[str, str], list[str]]:
+def collect_for_execution(context: Context, execution: Execution) -> tuple[dict[str, str], list[str]]:
     """Return all variables of an execution, and the names of the secret ones.
 
     Variables set by the step or at the launch override the project's, and are not secret.
     """
-    own, trusted = execution.environment_variables, _trusted(db, execution)
+    own, trusted = execution.environment_variables, _trusted(context.db, execution)
     stored = [
         variable
-        for variable in variables.of_project(db, execution.project_id)
+        for variable in variables.list_variables(context.db, execution.project_id)
         if variable.name not in own and (trusted or not variable.is_secret)
     ]
-    values = {variable.name: vault.decrypt(variable.value).decode() for variable in stored}
+    values = {variable.name: context.vault.decrypt(variable.value).decode() for variable in stored}
     return values | dict(own), [variable.name for variable in stored if variable.is_secret]
 
 
@@ -98,7 +98,7 @@ def check_name(name: str) -> None:
 
 def _check(name: str, value: str) -> None:
     check_name(name)
-    if reason := not_text(value):
+    if reason := find_text_problem(value):
         raise InvalidInput(f"{name} cannot be set: {reason}")
     if len(value.encode()) > VALUE_BYTES:
         raise InvalidInput(f"{name} cannot be set: the value is larger than {VALUE_BYTES:,} bytes; use an input file")

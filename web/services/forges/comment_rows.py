@@ -16,7 +16,7 @@ from web.services.forges import summary
 from web.services.forges.summary import SearchSummary
 from web.services.pipelines import progress
 from web.services.presentation import headline
-from web.services.presentation.comment_text import CommentRow, RunSource, inline_code
+from web.services.presentation.comment_text import CommentRow, RunSource, format_inline_code
 from web.services.presentation.execution_status import FAILURES
 from web.store import comments, executions, metadata, pipelines, tasks
 from web.store.db import Database
@@ -38,7 +38,7 @@ class Base:
     base_config: Any = None
 
 
-def rows_of_commit(base: Base, found: StandaloneRuns, most: int) -> list[CommentRow]:
+def build_rows(base: Base, found: StandaloneRuns, most: int) -> list[CommentRow]:
     """Return the first `most` rows: steps, then tasks, then pipelines."""
     made: list[Callable[[], CommentRow]] = [
         *(partial(_of_execution, base, execution) for execution in found.executions),
@@ -57,7 +57,7 @@ def _of_execution(base: Base, execution: Execution) -> CommentRow:
         why=FAILURES[execution.failure_reason].lower() if execution.failure_reason else "",
         parameters=_changed_parameters(base, execution),
         before=_changed_defaults(base, execution),
-        latest=metadata.latest(base.db, execution.id),
+        latest=metadata.get_latest(base.db, execution.id),
         base=_latest(base, _of_step(base, execution), execution),
         took=_took(execution),
     )
@@ -66,10 +66,10 @@ def _of_execution(base: Base, execution: Execution) -> CommentRow:
 def _of_task(base: Base, task: Task) -> CommentRow:
     """Return a task's row, with parameters and metrics of its best execution, compared with the base branch's best."""
     target = Target(kind=TargetKind.TASK, name=task.name)
-    search = summary.search_summary(base.db, task)
+    search = summary.summarize_search(base.db, task)
     best = _best(base, search)
-    other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
-    before = _best(base, summary.search_summary(base.db, tasks.get(base.db, other))) if other else None
+    other = comments.find_newest_complete(base.db, base.repository_id, base.branch, target)
+    before = _best(base, summary.summarize_search(base.db, tasks.get(base.db, other))) if other else None
     return CommentRow(
         label=target.label,
         number=f"{target.kind.sign}{task.counter}",
@@ -78,7 +78,7 @@ def _of_task(base: Base, task: Task) -> CommentRow:
         why=_task_state(task, search),
         parameters=_changed_parameters(base, best) if best else {},
         before=_changed_defaults(base, best) if best else {},
-        latest=metadata.latest(base.db, best.id) if best else {},
+        latest=metadata.get_latest(base.db, best.id) if best else {},
         base=_latest(base, before or _of_step(base, best), best),
         took=_took(task),
         source=RunSource(node="", number=f"#{best.counter}", url=_page(base, best)) if best else None,
@@ -88,20 +88,20 @@ def _of_task(base: Base, task: Task) -> CommentRow:
 def _of_pipeline(base: Base, pipeline: Pipeline) -> CommentRow:
     """Return a pipeline's row, with metrics of the last node that has some, compared with the base branch's node."""
     target = Target(kind=TargetKind.PIPELINE, name=pipeline.name)
-    nodes = pipelines.nodes(base.db, pipeline.id)
+    nodes = pipelines.list_nodes(base.db, pipeline.id)
     ran = _runs(base, nodes)
-    latest = metadata.latest_of(base.db, [execution.id for execution in ran.values()])
+    latest = metadata.map_latest_by_execution(base.db, [execution.id for execution in ran.values()])
     measured = [node for node, execution in ran.items() if headline.choose(latest.get(execution.id, {})) is not None]
     name = measured[-1] if measured else ""
     last = ran.get(name)
-    other = comments.newest_complete(base.db, base.repository_id, base.branch, target)
-    before = _runs(base, pipelines.nodes(base.db, other)).get(name) if other and last else None
+    other = comments.find_newest_complete(base.db, base.repository_id, base.branch, target)
+    before = _runs(base, pipelines.list_nodes(base.db, other)).get(name) if other and last else None
     return CommentRow(
         label=target.label,
         number=f"{target.kind.sign}{pipeline.counter}",
         url=f"{base.page}/pipelines/{pipeline.counter}/",
         state=pipeline.state,
-        why=_pipeline_state(pipeline, progress.node_progress(nodes)),
+        why=_pipeline_state(pipeline, progress.compute_progress(nodes)),
         parameters=pipeline.parameters,
         latest=latest[last.id] if last else {},
         base=_latest(base, before or _of_step(base, last), last),
@@ -112,28 +112,28 @@ def _of_pipeline(base: Base, pipeline: Pipeline) -> CommentRow:
 
 def _task_state(task: Task, search: SearchSummary) -> str:
     if task.state is State.STARTED:
-        return headline.finished_text(search.ended, task.planned)
+        return headline.format_progress(search.ended, task.planned)
     if search.failed:
         return f"{search.failed} of {search.ended} failed"
-    return inline_code(task.message) if task.state is State.ERROR and task.message else ""
+    return format_inline_code(task.message) if task.state is State.ERROR and task.message else ""
 
 
 def _pipeline_state(pipeline: Pipeline, found: progress.NodeProgress) -> str:
     if found.waiting:
-        return f"waiting for approval of {', '.join(map(inline_code, found.waiting))}"
+        return f"waiting for approval of {', '.join(map(format_inline_code, found.waiting))}"
     if pipeline.state is State.STARTED:
-        return headline.finished_text(found.done, found.nodes, "nodes ")
+        return headline.format_progress(found.done, found.nodes, "nodes ")
     if found.failed:
-        return f"{inline_code(found.failed)} failed"
-    return inline_code(pipeline.message) if pipeline.state is State.ERROR and pipeline.message else ""
+        return f"{format_inline_code(found.failed)} failed"
+    return format_inline_code(pipeline.message) if pipeline.state is State.ERROR and pipeline.message else ""
 
 
 def _runs(base: Base, nodes: Sequence[PipelineNode]) -> dict[str, Execution]:
     """Return by node, in the order of their start, its newest execution or the best one of its newest task."""
     ids = [node.id for node in nodes]
-    found = pipelines.newest_executions(base.db, ids)
-    for node_id, task in pipelines.newest_tasks(base.db, ids).items():
-        if best := _best(base, summary.search_summary(base.db, task)):
+    found = pipelines.map_newest_executions(base.db, ids)
+    for node_id, task in pipelines.map_newest_tasks(base.db, ids).items():
+        if best := _best(base, summary.summarize_search(base.db, task)):
             found[node_id] = best
     begun = sorted(nodes, key=lambda node: (node.started_at or "", node.position))
     return {node.name: found[node.id] for node in begun if node.id in found}
@@ -147,7 +147,7 @@ def _of_step(base: Base, execution: Execution | None) -> Execution | None:
     """Return the newest completed execution of the same step on the base branch."""
     if execution is None:
         return None
-    found = comments.newest_complete(base.db, base.repository_id, base.branch, Target(name=execution.step))
+    found = comments.find_newest_complete(base.db, base.repository_id, base.branch, Target(name=execution.step))
     return executions.get(base.db, found) if found else None
 
 
@@ -155,7 +155,7 @@ def _latest(base: Base, before: Execution | None, execution: Execution | None) -
     """Return the metadata of `before`, with which `execution` is compared; empty if both are the same."""
     if before is None or execution is None or before.id == execution.id:
         return {}
-    return metadata.latest(base.db, before.id)
+    return metadata.get_latest(base.db, before.id)
 
 
 def _page(base: Base, execution: Execution) -> str:
@@ -163,7 +163,7 @@ def _page(base: Base, execution: Execution) -> str:
 
 
 def _took(ran: Execution | Task | Pipeline) -> str:
-    return headline.duration(ran) if ran.ended_at else ""
+    return headline.format_run_duration(ran) if ran.ended_at else ""
 
 
 def _changed_parameters(base: Base, execution: Execution) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services.context import Context
 from web.services.forges import comment_rows, enqueue, statuses
 from web.services.forges.comment_rows import Base
-from web.services.forges.statuses import Posting, PublishProgress
+from web.services.forges.statuses import ForgeSession, PublishProgress
 from web.services.presentation import comment_text
 from web.services.presentation.comment_text import CommentContent
 from web.services.repositories.credentials import Access
@@ -27,25 +27,25 @@ GONE = (404, 410)
 MARKER_CHARS = 32
 
 
-def publish_comment(posting: Posting, line: OutboxLine) -> PublishProgress:
+def publish_comment(session: ForgeSession, line: OutboxLine) -> PublishProgress:
     """Create or update the comment of a pull request, with as few calls as possible."""
-    context, repository = posting.context, posting.repository
+    context, repository = session.context, session.repository
     db = context.db
-    pull = comments.wanted(db, repository.id, int(line.subject))
+    pull = comments.find_commented(db, repository.id, int(line.subject))
     if pull is None:
         return PublishProgress()
-    marker = comment_text.hidden_marker(
+    marker = comment_text.make_hidden_marker(
         context.vault.derived(f"comment {repository.id} {pull.number}").hex()[:MARKER_CHARS]
     )
     body = _body(context, repository, pull, marker)
     digest = hashlib.sha256(body.encode()).hexdigest()
     if not body or (pull.comment_id and pull.comment_sha256 == digest):
         return PublishProgress()
-    outcome = _put(posting.client, posting.access, pull, body, marker)
+    outcome = _put(session.client, session.access, pull, body, marker)
     if isinstance(outcome, Later):
         return PublishProgress(later=outcome)
     if isinstance(outcome, Refused):
-        stop = statuses.stop_reason(outcome)
+        stop = statuses.explain_stop(outcome)
         return (
             PublishProgress(stop=stop)
             if stop and outcome.status != FORBIDDEN
@@ -62,7 +62,7 @@ def set_comments(db: Database, project: Project, wanted: bool) -> None:
         comments.set_wanted(db, project.id, wanted)
         detail = f"comments {'on' if wanted else 'off'}"
         audit.record(db, Act.CHANGE, Kind.SETTINGS, project.name, project.id, detail)
-    for repository in projects.repositories(db, project.id):
+    for repository in projects.list_repositories(db, project.id):
         enqueue.enqueue_recent(db, repository.id)
 
 
@@ -86,10 +86,10 @@ def _find(client: Client, access: Access, pull: Commented, marker: str) -> Comme
     """Return the oldest comment with our marker, which was secret until that comment existed; None without one."""
     seen: set[str] = set()
     for page in range(1, MAX_PAGES + 1):
-        outcome = client.send(access.api.comments(access.name, pull.number, page))
+        outcome = client.send(access.api.list_comments(access.name, pull.number, page))
         if not isinstance(outcome, Answer):
             return outcome
-        found = [comment for comment in access.api.comments_of(outcome.json) if comment.id not in seen]
+        found = [comment for comment in access.api.parse_comments(outcome.json) if comment.id not in seen]
         if ours := next((comment for comment in found if marker in comment.body), None):
             return ours
         if not found:
@@ -101,7 +101,7 @@ def _find(client: Client, access: Access, pull: Commented, marker: str) -> Comme
 def _comment(access: Access, outcome: Outcome, known_id: str = "") -> Comment | Later | Refused:
     if not isinstance(outcome, Answer):
         return outcome
-    comment = access.api.comment_of(outcome.json)
+    comment = access.api.parse_comment(outcome.json)
     return comment if comment.id else Comment(id=known_id, body=comment.body)
 
 
@@ -109,12 +109,12 @@ def _body(context: Context, repository: Repository, pull: Commented, marker: str
     """Return the comment's text; "" as long as there is nothing to report."""
     db = context.db
     commit = commits.find_by_identifier(db, repository.project_id, pull.sha)
-    found = stored.newest_runs(db, repository.id, commit.id) if commit else StandaloneRuns()
-    problem = statuses.problem_of(db, repository, commit) if commit else ""
+    found = stored.get_newest_runs(db, repository.id, commit.id) if commit else StandaloneRuns()
+    problem = statuses.find_commit_problem(db, repository, commit) if commit else ""
     if commit is None or not (found.states or problem or pull.comment_id):
         return ""
     project = projects.get(db, repository.project_id)
-    base_commit = comments.base_commit(db, repository.id, pull.base_branch)
+    base_commit = comments.find_base_commit(db, repository.id, pull.base_branch)
     base = Base(
         db=db,
         repository_id=repository.id,
@@ -123,13 +123,13 @@ def _body(context: Context, repository: Repository, pull: Commented, marker: str
         page=f"{context.config.server.url.rstrip('/')}/p/{project.name}",
         base_config=commits.get(db, base_commit).config if base_commit else None,
     )
-    return comment_text.comment_text(
+    return comment_text.format_comment(
         CommentContent(
             sha=commit.identifier,
             url=f"{base.page}/commits/{commit.identifier}/",
             base_branch=pull.base_branch,
             states=found.states,
-            runs=comment_rows.rows_of_commit(base, found, comment_text.ROWS),
+            runs=comment_rows.build_rows(base, found, comment_text.ROWS),
             marker=marker,
             problem=problem,
         )

@@ -1,9 +1,9 @@
-"""Members that a project takes from its Git host: users who may push there may launch here.
+"""Members that a project takes from its forge: users who may push there may launch here.
 
 People are recognised by the account that they have logged in with: issuer and subject, where the subject is the
-person's id in the API of the same Git host. Names and e-mail addresses are not compared, since they can be taken over.
+person's id in the API of the same forge. Names and e-mail addresses are not compared, since they can be taken over.
 
-The sweep asks every Git host again after REFRESH_S, and a login asks earlier. If a Git host does not answer,
+The sweep asks every forge again after REFRESH_S, and a login asks earlier. If a forge does not answer,
 nothing changes; a role that was given here is never changed.
 """
 
@@ -21,7 +21,7 @@ from hooks.apis.client import Client, Later
 from hooks.apis.registry import APIS
 from web.services.context import Context
 from web.services.forges.webhook_setup import explain
-from web.services.presentation.formats import forge_name
+from web.services.presentation.formats import format_forge_name
 from web.services.repositories import credentials, hosting
 from web.services.repositories.credentials import Access
 from web.store import audit, logins, member_sources, members, projects
@@ -29,43 +29,43 @@ from web.store.audit import Actor, Way
 from web.store.db import Database, needs_transaction, transaction
 
 REFRESH_S = 600.0
-REST_S = 60.0  # between two refreshes of a project, however often people log in
-CALLS_S = 120.0  # for all calls of a refresh
+REST_S = 60.0  # shortest time between two refreshes of a project, however often people log in
+CALLS_S = 120.0  # time for all calls of a refresh
 PAGES = 50
 ROLES = {Permission.PUSH: Role.WRITER, Permission.ADMIN: Role.OWNER}
 ORDER = list(Role)
 
 
 class _Unanswered(PushmillError):
-    """Raised when the Git host does not say who may push. `wait_s` is how long it wants no calls."""
+    """Raised when the forge does not say who may push. `wait_s` is how long it wants no calls."""
 
     def __init__(self, problem: str, wait_s: float | None = None) -> None:
         super().__init__(problem)
         self.wait_s = wait_s or REST_S
 
 
-def obstacle(config: Config, project: Project, repository: Repository) -> str:
-    """Return why a project cannot take members from its Git host, and the fix; "" if it can."""
-    name, api = forge_name(repository.forge), APIS.get(repository.forge)
+def find_obstacle(config: Config, project: Project, repository: Repository) -> str:
+    """Return why a project cannot take members from its forge, and the fix; "" if it can."""
+    name, api = format_forge_name(repository.forge), APIS.get(repository.forge)
     if repository.forge == projects.HOSTED:
         return f"project {project.name} is pushed to this server, so it has no Git host to take members from"
-    if api is None or api.collaborators("owner/name", 1) is None:
+    if api is None or api.list_collaborators("owner/name", 1) is None:
         return f"people of {name} cannot be recognised: {name} has no API for that, or nobody can log in with it"
     if not repository.has_token:
         return f"an API token of {name} is missing: `pushmill project set-token {project.name}` stores one"
-    issuer = api.issuer(credentials.api_url(repository))
+    issuer = api.issuer(credentials.get_api_url(repository))
     if issuer.lower() not in {login.site.lower() for login in config.login.values()}:
         return f"nobody can log in with an account of {issuer or name}: add a section [login.NAME] to config.toml"
     return ""
 
 
 def set_source(context: Context, project: Project, most: Role | None) -> None:
-    """Take members from the Git host with at most this role, or no more with None. Idempotent.
+    """Take members from the forge with at most this role, or no more with None. Idempotent.
 
     Members who came from there leave when it is switched off. Raises InvalidInput if it cannot be switched on.
     """
     db = context.db
-    if most is not None and (reason := obstacle(context.config, project, hosting.repository_of(db, project))):
+    if most is not None and (reason := find_obstacle(context.config, project, hosting.get_repository(db, project))):
         raise InvalidInput(reason)
     with transaction(db):
         if most is not None:
@@ -75,21 +75,21 @@ def set_source(context: Context, project: Project, most: Role | None) -> None:
 
 
 def refresh(context: Context, project_id: int) -> None:
-    """Ask the Git host of a project who may push; give and take roles in one transaction."""
+    """Ask the forge of a project who may push; give and take roles in one transaction."""
     db = context.db
     project = projects.get(db, project_id)
-    repository = hosting.repository_of(db, project)
-    access = credentials.load_access(db, context.vault, repository)
+    repository = hosting.get_repository(db, project)
+    access = credentials.load_access(context, repository)
     try:
-        if (reason := obstacle(context.config, project, repository)) or access is None:
+        if (reason := find_obstacle(context.config, project, repository)) or access is None:
             raise _Unanswered(reason)
         with access.client(time.monotonic() + CALLS_S) as client:
             found, problem, rest_s = _permissions(db, access, client), "", REST_S
     except _Unanswered as error:
         found, problem, rest_s = {}, str(error), max(REST_S, error.wait_s)
     with transaction(db):
-        source = member_sources.of_project(db, project_id)
-        if source is None or credentials.load_access(db, context.vault, hosting.repository_of(db, project)) != access:
+        source = member_sources.find_member_source(db, project_id)
+        if source is None or credentials.load_access(context, hosting.get_repository(db, project)) != access:
             return  # changed meanwhile, so the answer is outdated
         if not problem:
             roles = {user_id: _role(permission, source.most) for user_id, permission in found.items()}
@@ -100,8 +100,8 @@ def refresh(context: Context, project_id: int) -> None:
 
 @needs_transaction
 def _apply(db: Database, project_id: int, roles: Mapping[int, Role], source: str) -> None:
-    """Make exactly these users, by id, members from the Git host, except those whose role was given here."""
-    known = {member.user_id: member for member in members.of_project(db, project_id)}
+    """Make exactly these users, by id, members from the forge, except those whose role was given here."""
+    known = {member.user_id: member for member in members.list_members(db, project_id)}
     for user_id, role in roles.items():
         if user_id not in known or known[user_id].source:
             members.set_role(db, project_id, user_id, role, source)
@@ -115,15 +115,15 @@ def _role(permission: Permission, most: Role) -> Role:
 
 
 def _permissions(db: Database, access: Access, client: Client) -> dict[int, Permission]:
-    """Return what users of this server may do on the Git host, by user id. Raises _Unanswered."""
-    known = logins.users_by_subject(db, access.api.issuer(access.url))
+    """Return what users of this server may do on the forge, by user id. Raises _Unanswered."""
+    known = logins.map_users_by_subject(db, access.api.issuer(access.url))
     found: dict[int, Permission] = {}
     for person in _collaborators(access, client):
         user_id = known.get(person.id)
         if user_id is None:
             continue
-        if call := access.api.permission(access.name, person):
-            asked = access.api.permission_of(_ask(access, client, call).json)
+        if call := access.api.get_permission(access.name, person):
+            asked = access.api.parse_permission(_ask(access, client, call).json)
             person = asked if asked.id == person.id else person
         if person.permission and found.get(user_id) is not Permission.ADMIN:  # a user may have two accounts
             found[user_id] = person.permission
@@ -134,11 +134,11 @@ def _collaborators(access: Access, client: Client) -> list[Collaborator]:
     """List the people of the repository. Raises _Unanswered even for an empty list: the owner is always listed."""
     found: dict[str, Collaborator] = {}
     for page in range(1, PAGES + 1):
-        call = access.api.collaborators(access.name, page)
+        call = access.api.list_collaborators(access.name, page)
         answer = _ask(access, client, call).json if call else None
         if not isinstance(answer, list):
             raise _Unanswered("the Git host did not answer with a list of people")
-        more = [person for person in access.api.collaborators_of(answer) if person.id not in found]
+        more = [person for person in access.api.parse_collaborators(answer) if person.id not in found]
         if not more and not found:
             raise _Unanswered("the Git host lists nobody who may push: does the token have access to the members?")
         if not more:

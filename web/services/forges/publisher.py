@@ -3,7 +3,8 @@
 1. Code that changes something enqueues a line; a cursor follows state changes, in the same transaction as the lines.
 2. For a due line, the statuses are computed from the database and compared with those posted before. The differences
    are posted one after the other, so no older state follows a newer one.
-3. Failures are retried with growing pauses for a day; then the line is given up and shown in the settings.
+3. Failures are retried with growing pauses for a day, at least five times; then the line is given up and shown in the
+   settings.
 
 A change during a call raises the line's version, which makes it due again. Each repository has its own thread in the
 worker, so its first status is answered before another is posted (otherwise GitLab creates two pipelines), and a forge
@@ -27,7 +28,7 @@ from core.model import Repository
 from hooks.apis.client import Later
 from web.services.context import Context, open_context
 from web.services.forges import comments, enqueue, statuses
-from web.services.forges.statuses import Posting, PublishProgress
+from web.services.forges.statuses import ForgeSession, PublishProgress
 from web.services.repositories import credentials
 from web.services.repositories.credentials import Access
 from web.services.repositories.keyed_threads import Threads
@@ -43,9 +44,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 600.0
-REPOSITORY_PAUSE_S = 60.0  # at most, after a failure that may not affect other lines
+REPOSITORY_PAUSE_S = 60.0  # longest pause after a failure that may not affect other lines
 GIVEN_UP_S = 24 * 3600.0
-THREADS = 32  # repositories published at once; a forge that hangs occupies its thread for a while
+LEAST_ATTEMPTS = 5  # also after a server that was off for a day has started again
+THREADS = 32  # most repositories published at once; a forge that hangs occupies its thread for a while
 
 
 class Publisher:
@@ -63,7 +65,7 @@ class Publisher:
             enqueue.enqueue_recent(db)
             self._compared = True
         enqueue.enqueue_changes(db)
-        due = outbox.repositories_due(db)
+        due = outbox.list_due_repositories(db)
         if due and not self._config.server.url:
             outbox.drop_due(db)  # a status would have no address to link to
             return
@@ -90,41 +92,41 @@ def retry_now(db: Database, repository: Repository) -> None:
     with transaction(db):
         stored_access.resume_posting(db, repository.id)
         audit.record(db, Act.CHANGE, Kind.SETTINGS, "reports", repository.project_id, "retry now")
-        for line in outbox.failing_lines(db, repository.id):
+        for line in outbox.list_failing(db, repository.id):
             outbox.retry_now(db, line)
-        for told in stored.refused(db, repository.id):
-            stored.forget(db, repository.id, told.sha, told.context)
-            outbox.enqueue(db, repository.id, OutboxKind.STATUS, told.sha, at_once=True)
+        for status in stored.list_refused(db, repository.id):
+            stored.forget(db, repository.id, status.sha, status.context)
+            outbox.enqueue(db, repository.id, OutboxKind.STATUS, status.sha, at_once=True)
     enqueue.enqueue_recent(db, repository.id)
 
 
 def publish_repository(context: Context, repository_id: int, over: Callable[[], bool]) -> None:
     """Publish all due lines of a repository, until it must pause."""
     db = context.db
-    if repository_id not in outbox.repositories_due(db):
+    if repository_id not in outbox.list_due_repositories(db):
         return  # another thread has found a reason to pause since this one was requested
-    repository = projects.repository(db, repository_id)
+    repository = projects.get_repository(db, repository_id)
     try:
-        access = credentials.load_access(db, context.vault, repository)
+        access = credentials.load_access(context, repository)
         if access is None or not access.url:
             raise PushmillError(
                 "the address of its forge's API is unknown: set it with `pushmill project set-token --api-url`"
             )
         with access.client() as client:
-            posting = Posting(context=context, repository=repository, access=access, client=client)
-            while not over() and (line := outbox.next_due(db, repository_id)):
-                if not _settle(db, access, line, _publish_line(posting, line)):
+            session = ForgeSession(context=context, repository=repository, access=access, client=client)
+            while not over() and (line := outbox.find_next_due(db, repository_id)):
+                if not _settle(db, access, line, _publish_line(session, line)):
                     return
     except PushmillError as error:
-        stored_access.stop_posting(db, repository_id, stored_access.token(db, repository_id) or b"", str(error))
+        stored_access.stop_posting(db, repository_id, stored_access.find_token(db, repository_id) or b"", str(error))
 
 
-def _publish_line(posting: Posting, line: OutboxLine) -> PublishProgress:
+def _publish_line(session: ForgeSession, line: OutboxLine) -> PublishProgress:
     """Publish one line. Raises PushmillError if no line of the repository can be published."""
     try:
         if line.kind is OutboxKind.COMMENT:
-            return comments.publish_comment(posting, line)
-        return statuses.publish_statuses(posting, line)
+            return comments.publish_comment(session, line)
+        return statuses.publish_statuses(session, line)
     except PushmillError:
         raise
     except Exception as error:
@@ -151,9 +153,10 @@ def _postpone(db: Database, line: OutboxLine, later: Later, pipeline: str) -> No
     wait_s = later.wait_s
     if wait_s is None:
         wait_s = min(FIRST_PAUSE_S * 2 ** min(line.attempts, 20), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
-    until = clock.after(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
+    until = clock.add_to_now(wait_s if later.wait_s is not None else min(wait_s, REPOSITORY_PAUSE_S))
     stored_access.pause_posting(db, line.repository_id, until)
-    if clock.seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S:
+    is_old = clock.count_seconds_between(line.since or clock.now(), clock.now()) >= GIVEN_UP_S
+    if is_old and line.attempts + 1 >= LEAST_ATTEMPTS:
         outbox.give_up(db, line, f"given up after a day: {later.reason}")
         logger.warning("repository=%d %s=%s given up: %s", line.repository_id, line.kind, line.subject, later.reason)
     else:

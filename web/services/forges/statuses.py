@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from core.model import Commit, Repository, TargetKind
 from core.text import join_words
 from hooks import statuses as rules
-from hooks.apis.base import URL_CHARS, Answer, Api, CommitStatus, Verdict
+from hooks.apis.base import URL_CHARS, Answer, Api, CommitState, CommitStatus
 from hooks.apis.client import Client, Later, Outcome, Refused
 from web.services.context import Context
 from web.services.forges import summary
@@ -34,7 +34,10 @@ from web.store.statuses import Occasion, PostedStatus
 
 NOT_APPROVED = "not approved: the pull request was closed or has newer commits"
 NAMED = 5  # targets named in the description of the whole commit
-BAD: Mapping[str, tuple[Verdict, ...]] = {"failed": (Verdict.ERROR, Verdict.FAILURE), "stopped": (Verdict.STOPPED,)}
+BAD: Mapping[str, tuple[CommitState, ...]] = {
+    "failed": (CommitState.ERROR, CommitState.FAILURE),
+    "stopped": (CommitState.STOPPED,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ class WantedStatus:
     """One status of a commit, as the forge should show it."""
 
     context: str
-    state: Verdict
+    state: CommitState
     description: str
     url: str
 
@@ -62,7 +65,7 @@ class PublishProgress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Posting:
+class ForgeSession:
     """The repository whose lines are being published, and an open client for its forge."""
 
     context: Context
@@ -71,27 +74,27 @@ class Posting:
     client: Client
 
 
-def publish_statuses(posting: Posting, line: OutboxLine) -> PublishProgress:
+def publish_statuses(session: ForgeSession, line: OutboxLine) -> PublishProgress:
     """Post the missing statuses of a commit one after the other, recording each answer before the next call."""
-    db, repository, access = posting.context.db, posting.repository, posting.access
+    db, repository, access = session.context.db, session.repository, session.access
     commit = commits.find_by_identifier(db, repository.project_id, line.subject)
     if commit is None:
         return PublishProgress()
-    ref, pipeline = status_ref(db, repository, commit), line.pipeline
-    told = statuses.posted_statuses(db, repository.id, commit.identifier)
-    for wanted in statuses_of_commit(posting.context, repository, commit):
-        if not _lacks(access.api, wanted, told.get(wanted.context)):
+    ref, pipeline = choose_ref(db, repository, commit), line.pipeline
+    posted = statuses.map_posted(db, repository.id, commit.identifier)
+    for wanted in list_wanted(session.context, repository, commit):
+        if not _lacks(access.api, wanted, posted.get(wanted.context)):
             continue
-        outcome, pipeline = _post(posting.client, access, commit, wanted, ref, pipeline)
+        outcome, pipeline = _post(session.client, access, commit, wanted, ref, pipeline)
         if isinstance(outcome, Later):
             return PublishProgress(pipeline=pipeline, later=outcome)
-        if stop := stop_reason(outcome):
+        if stop := explain_stop(outcome):
             return PublishProgress(pipeline=pipeline, stop=stop)
         _record(db, access.api, repository, commit, wanted, outcome)
     return PublishProgress(pipeline=pipeline)
 
 
-def stop_reason(outcome: Answer | Refused) -> str:
+def explain_stop(outcome: Answer | Refused) -> str:
     """Return why no call to this forge can succeed any more; "" if others may."""
     if isinstance(outcome, Answer):
         return ""
@@ -102,19 +105,19 @@ def stop_reason(outcome: Answer | Refused) -> str:
     return ""
 
 
-def statuses_of_commit(context: Context, repository: Repository, commit: Commit) -> list[WantedStatus]:
+def list_wanted(context: Context, repository: Repository, commit: Commit) -> list[WantedStatus]:
     """Return all statuses of a commit, that of the whole commit last; none for one that was skipped on request."""
     db, config = context.db, context.config
     project = projects.get(db, repository.project_id)
     page = f"{config.server.url.rstrip('/')}/p/{project.name}"
-    found = summary.status_summaries(db, repository.id, commit.id)
-    rollup = _overall(commit, found, statuses.occasions(db, repository.id, commit.id))
+    found = summary.summarize_runs(db, repository.id, commit.id)
+    rollup = _overall(commit, found, statuses.list_occasions(db, repository.id, commit.id))
     if rollup is None:
         return []
     state, description = rollup
     prefix = repository.status_context
     contexts = rules.assign_contexts(
-        [*runnable.declared_targets(commit.config), *(one.target for one in found)], prefix
+        [*runnable.list_declared_targets(commit.config), *(one.target for one in found)], prefix
     )
     return [
         *(
@@ -135,60 +138,60 @@ def statuses_of_commit(context: Context, repository: Repository, commit: Commit)
     ]
 
 
-def status_ref(db: Database, repository: Repository, commit: Commit) -> str:
+def choose_ref(db: Database, repository: Repository, commit: Commit) -> str:
     """Return the branch or tag of the commit's first push: if it changed, GitLab would create another pipeline."""
-    occasions = statuses.occasions(db, repository.id, commit.id)
+    occasions = statuses.list_occasions(db, repository.id, commit.id)
     return (occasions[0].ref if occasions else commit.ref)[:URL_CHARS]
 
 
-def problem_of(db: Database, repository: Repository, commit: Commit) -> str:
+def find_commit_problem(db: Database, repository: Repository, commit: Commit) -> str:
     """Return why a commit is an error regardless of its runs; "" if it is not."""
-    rollup = _overall(commit, [], statuses.occasions(db, repository.id, commit.id))
-    return rollup[1] if rollup and rollup[0] is Verdict.ERROR else ""
+    rollup = _overall(commit, [], statuses.list_occasions(db, repository.id, commit.id))
+    return rollup[1] if rollup and rollup[0] is CommitState.ERROR else ""
 
 
 def _overall(
     commit: Commit, found: Sequence[StatusSummary], occasions: Sequence[Occasion]
-) -> tuple[Verdict, str] | None:
+) -> tuple[CommitState, str] | None:
     """Return the status of the whole commit: missing targets make it an error, whatever else runs."""
     rollup = _of_all(found) if found else _of_none(commit, occasions)
     problems = list(dict.fromkeys(problem for occasion in occasions for problem in occasion.problems))
     if rollup is None or not problems:
         return rollup
     more = f" and {len(problems) - 1} more" if problems[1:] else ""
-    return Verdict.ERROR, f"{problems[0]}{more}"
+    return CommitState.ERROR, f"{problems[0]}{more}"
 
 
-def _of_all(found: Sequence[StatusSummary]) -> tuple[Verdict, str]:
+def _of_all(found: Sequence[StatusSummary]) -> tuple[CommitState, str]:
     """Combine the states of all targets.
 
     The text stays the same while something runs and nothing has failed, so that a commit with many steps has few posts.
     """
-    state, all_of_them = rules.worst_verdict(one.state for one in found), _counted(found)
-    if state is Verdict.SUCCESS:
+    state, all_of_them = rules.combine_states(one.state for one in found), _counted(found)
+    if state is CommitState.SUCCESS:
         return state, f"{all_of_them} succeeded"
-    if state in (Verdict.WAITING, Verdict.RUNNING):
-        return state, f"{all_of_them} to run" if state is Verdict.WAITING else f"running {all_of_them}"
-    said = [f"{what}: {_named(labels)}" for what, which in BAD.items() if (labels := _labels(found, which))]
-    return state, "; ".join(said)
+    if state in (CommitState.WAITING, CommitState.RUNNING):
+        return state, f"{all_of_them} to run" if state is CommitState.WAITING else f"running {all_of_them}"
+    parts = [f"{what}: {_named(labels)}" for what, which in BAD.items() if (labels := _labels(found, which))]
+    return state, "; ".join(parts)
 
 
-def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[Verdict, str] | None:
+def _of_none(commit: Commit, occasions: Sequence[Occasion]) -> tuple[CommitState, str] | None:
     """Return the status of a commit without runs; None if it was skipped. A fork's commit waits for approval."""
     shown = [occasion for occasion in occasions if occasion.result is not PushResult.SKIPPED]
     if not shown:
         return None
     if all(occasion.result is PushResult.WAITING for occasion in shown):
         if all(occasion.closed for occasion in shown):
-            return Verdict.STOPPED, NOT_APPROVED
-        return Verdict.WAITING, approvals.WAITS
+            return CommitState.STOPPED, NOT_APPROVED
+        return CommitState.WAITING, approvals.WAITS
     if commit.config_state == "broken":
-        return Verdict.ERROR, f"{commit.yaml_path} is not valid: {' '.join(commit.problems[:1])}"
+        return CommitState.ERROR, f"{commit.yaml_path} is not valid: {' '.join(commit.problems[:1])}"
     if deleted := [occasion for occasion in shown if occasion.result is PushResult.DELETED]:
-        return Verdict.ERROR, deleted[0].outcome
+        return CommitState.ERROR, deleted[0].outcome
     if commit.config_state == "missing":
-        return Verdict.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
-    return Verdict.SUCCESS, "nothing to run"
+        return CommitState.SUCCESS, f"nothing to run: there is no {commit.yaml_path}"
+    return CommitState.SUCCESS, "nothing to run"
 
 
 def _counted(found: Sequence[StatusSummary]) -> str:
@@ -197,7 +200,7 @@ def _counted(found: Sequence[StatusSummary]) -> str:
     return join_words([f"{n} {kind}{'' if n == 1 else 's'}" for kind in TargetKind if (n := counts[kind])])
 
 
-def _labels(found: Sequence[StatusSummary], states: Collection[Verdict]) -> list[str]:
+def _labels(found: Sequence[StatusSummary], states: Collection[CommitState]) -> list[str]:
     return [one.target.label for one in found if one.state in states]
 
 
@@ -206,14 +209,14 @@ def _named(labels: Sequence[str]) -> str:
     return ", ".join(labels[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _lacks(api: Api, wanted: WantedStatus, told: PostedStatus | None) -> bool:
+def _lacks(api: Api, wanted: WantedStatus, posted: PostedStatus | None) -> bool:
     """Return whether a status must be posted. One that the forge refused is posted again only if it changes."""
-    if told is None:
+    if posted is None:
         return True
     text = rules.clamp(wanted.description, api.DESCRIPTION_CHARS)
-    if (told.state, told.description, told.url) == (wanted.state, text, wanted.url):
+    if (posted.state, posted.description, posted.url) == (wanted.state, text, wanted.url):
         return False
-    return api.takes(None if told.problem else told.state, wanted.state)
+    return api.accepts(None if posted.problem else posted.state, wanted.state)
 
 
 def _post(
@@ -232,7 +235,7 @@ def _post(
         outcome = client.send(access.api.post_status(access.name, commit.identifier, status))
         if not (named and isinstance(outcome, Refused) and outcome.status == 404):
             break
-    return outcome, access.api.pipeline(outcome.json) or named if isinstance(outcome, Answer) else named
+    return outcome, access.api.parse_pipeline(outcome.json) or named if isinstance(outcome, Answer) else named
 
 
 def _record(

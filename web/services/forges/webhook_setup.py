@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.config import Config
 from core.errors import ForgeError
 from core.model import Project, Repository
-from hooks.apis.base import MAX_PAGES, Answer, Call, CommitStatus, Described, Verdict, Webhook
+from hooks.apis.base import MAX_PAGES, Answer, Call, CommitState, CommitStatus, DescribedRepository, Webhook
 from hooks.apis.client import Client, Later, Refused
 from web.services.context import Context
 from web.services.repositories import credentials, hosting
@@ -22,30 +22,30 @@ def set_up(context: Context, project: Project, *, added: bool = False, deadline:
     An existing webhook stays as it is. The badge of a project that was just `added` becomes public if the repository is
     public on the forge. Raises ForgeError.
     """
-    db, repository = context.db, hosting.repository_of(context.db, project)
+    db, repository = context.db, hosting.get_repository(context.db, project)
     access = _access(context, project, repository)
     with access.client(deadline) as client:
         found = check_reachable(access, client)
         if added and found.is_public:
             projects.set_badge_public(db, project.id, True)
-        said = [f"The token reaches {found.full_name or access.name}."]
-        url = webhook_url(context.config, project, repository)
+        done = [f"The token reaches {found.full_name or access.name}."]
+        url = make_webhook_url(context.config, project, repository)
         if not url:
             again = f"`pushmill project webhook {project.name}`"
-            return [*said, f"No webhook was created: {NO_URL}, then run {again}."]
+            return [*done, f"No webhook was created: {NO_URL}, then run {again}."]
         present = find_webhook(access, client, url)
         if present is None:
-            make_webhook(access, client, url, context.vault.decrypt(projects.secret(db, repository.id)).decode())
-            return [*said, f"Created the webhook: the forge reports pushes, tags and pull requests to {url}."]
-    page = hosting.webhooks_page(repository)
+            make_webhook(access, client, url, context.vault.decrypt(projects.get_secret(db, repository.id)).decode())
+            return [*done, f"Created the webhook: the forge reports pushes, tags and pull requests to {url}."]
+    page = hosting.get_webhooks_page(repository)
     state = "" if present.active else f", but it is disabled: enable it at {page}"
     secret = f"its secret must be the one that `pushmill project show {project.name}` prints"
-    return [*said, f"The webhook to {url} already exists{state}; {secret}."]
+    return [*done, f"The webhook to {url} already exists{state}; {secret}."]
 
 
 def _access(context: Context, project: Project, repository: Repository) -> Access:
     """Return the access to the forge's API. Raises ForgeError without a token or an API."""
-    access = credentials.load_access(context.db, context.vault, repository)
+    access = credentials.load_access(context, repository)
     if access is None:
         kind = f"forge {repository.forge} has no API that takes a token"
         way_out = (
@@ -55,23 +55,25 @@ def _access(context: Context, project: Project, repository: Repository) -> Acces
     return access
 
 
-def webhook_url(config: Config, project: Project, repository: Repository) -> str:
+def make_webhook_url(config: Config, project: Project, repository: Repository) -> str:
     """Return the URL that the forge sends webhooks to; "" if `[server] url` is not set."""
     base = config.server.url.rstrip("/")
-    return base + hosting.webhook_path(project, repository.forge) if base else ""
+    return base + hosting.get_webhook_path(project, repository.forge) if base else ""
 
 
-def check_reachable(access: Access, client: Client) -> Described:
+def check_reachable(access: Access, client: Client) -> DescribedRepository:
     """Return the forge's description of the repository. Raises ForgeError if the token does not reach it."""
-    return access.api.described(_send(access, client, access.api.repository(access.name), "read the repository").json)
+    return access.api.parse_repository(
+        _send(access, client, access.api.get_repository(access.name), "read the repository").json
+    )
 
 
 def find_webhook(access: Access, client: Client, url: str) -> Webhook | None:
     """Return the webhook with this URL, None if there is none. Raises ForgeError."""
     seen: set[str] = set()
     for page in range(1, MAX_PAGES + 1):
-        answer = _send(access, client, access.api.webhooks(access.name, page), "read its webhooks")
-        found = [hook for hook in access.api.webhooks_of(answer.json) if hook.id not in seen]
+        answer = _send(access, client, access.api.list_webhooks(access.name, page), "read its webhooks")
+        found = [hook for hook in access.api.parse_webhooks(answer.json) if hook.id not in seen]
         for hook in found:
             if hook.url == url:
                 return hook
@@ -89,7 +91,7 @@ def make_webhook(access: Access, client: Client, url: str, secret: str) -> None:
 def show_test_status(access: Access, client: Client, sha: str, ref: str, url: str) -> None:
     """Post a successful test status to a commit. Raises ForgeError."""
     status = CommitStatus(
-        context=CONTEXT, state=Verdict.SUCCESS, description="pushmill can post here", url=url, ref=ref
+        context=CONTEXT, state=CommitState.SUCCESS, description="pushmill can post here", url=url, ref=ref
     )
     _send(access, client, access.api.post_status(access.name, sha, status), "post statuses on commits")
 
@@ -115,22 +117,22 @@ def _send(access: Access, client: Client, call: Call, what: str) -> Answer:
 
 def explain(access: Access, outcome: Later | Refused, what: str) -> tuple[str, str]:
     """Return what is wrong, and what to do about it. `what` completes "the token may not"."""
-    said, rights = outcome.reason, access.api.RIGHTS
+    reason, rights = outcome.reason, access.api.RIGHTS
     if isinstance(outcome, Later):
         return (
-            f"the forge did not answer when asked to {what} ({said})",
+            f"the forge did not answer when asked to {what} ({reason})",
             "try it again, or give its address with --api-url",
         )
     if outcome.status == 401:
-        return f"the token is wrong or has expired ({said})", f"create a new one that has {rights}"
+        return f"the token is wrong or has expired ({reason})", f"create a new one that has {rights}"
     if outcome.status == 403:
-        return f"the token may not {what} ({said})", f"give it {rights}"
+        return f"the token may not {what} ({reason})", f"give it {rights}"
     if outcome.status == 404:
-        problem = f"{access.url} has no repository {access.name}, or the token may not {what} ({said})"
+        problem = f"{access.url} has no repository {access.name}, or the token may not {what} ({reason})"
         below = "; if the forge's pages are below a path of its host, give the address of its API with --api-url"
         return problem, f"the name must be right, and the token must have {rights}{below if access.api.NESTED else ''}"
     if 300 <= outcome.status < 400:
-        return f"the repository was renamed or moved ({said})", "`pushmill project set-url` changes it"
+        return f"the repository was renamed or moved ({reason})", "`pushmill project set-url` changes it"
     if outcome.status == 0:
-        return said, "give the address of the forge's API with --api-url"
-    return f"the forge refused to let the token {what} ({said})", f"the token should have {rights}"
+        return reason, "give the address of the forge's API with --api-url"
+    return f"the forge refused to let the token {what} ({reason})", f"the token should have {rights}"

@@ -23,7 +23,7 @@ def log_in(db: Database, config: LoginConfig, person: Person) -> User:
     """
     check(config, person)
     with transaction(db):
-        user = logins.linked_user(db, person.issuer, person.subject)
+        user = logins.find_user(db, person.issuer, person.subject)
         if user is None:
             if not config.create:
                 raise Denied(
@@ -41,7 +41,7 @@ def link(db: Database, config: LoginConfig, person: Person, user: User) -> None:
     """Link a verified account to a user, who can then log in with it. Raises Denied and Conflict."""
     check(config, person)
     with transaction(db):
-        owner = logins.linked_user(db, person.issuer, person.subject)
+        owner = logins.find_user(db, person.issuer, person.subject)
         if owner is not None and owner.id != user.id:
             raise Conflict(f"{person.name or 'This account'} belongs to another user of this server.")
         logins.add(db, person.issuer, person.subject, user.id, person.name)
@@ -60,7 +60,7 @@ def _created(db: Database, config: LoginConfig, person: Person) -> User:
     user = users.add(db, _free_name(db, person), is_admin=False)
     for name in config.projects:
         try:
-            project = projects.by_name(db, name)
+            project = projects.get_by_name(db, name)
         except NotFound:
             continue  # a project of the configuration that was removed
         members.set_role(db, project.id, user.id, Role(config.role))
@@ -71,7 +71,7 @@ def _free_name(db: Database, person: Person) -> str:
     """Return an unused user name that resembles the one at the provider."""
     wanted = NOT_IN_NAMES.sub("-", person.name.partition("@")[0]).strip("._-")[:NAME_CHARS] or "user"
     name, number = wanted, 1
-    while users.by_name(db, name) is not None:
+    while users.find_by_name(db, name) is not None:
         number += 1
         name = f"{wanted}-{number}"
     return name

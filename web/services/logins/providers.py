@@ -16,22 +16,22 @@ from urllib.parse import urlencode
 
 from core.errors import Denied, ForgeError
 from core.login_config import GITHUB, LoginConfig
-from hooks.apis.base import items, says, text
+from hooks.apis.base import get_text, has_value, list_objects
 from web.services.logins.http import call
 
 if TYPE_CHECKING:
     from joserfc.jwk import KeySet  # loaded with the first login: many servers have no providers
 
-PENDING_S = 600.0  # between leaving for the provider and coming back
+PENDING_S = 600.0  # longest time between leaving for the provider and coming back
 KEPT_S = 3600.0  # metadata and keys of a provider
-LEEWAY_S = 60  # between the clocks
+LEEWAY_S = 60  # tolerated difference of the clocks
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 OUTDATED = "This login was started in another window, or too long ago: start again."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A login that has begun; kept in the session of the browser. `linking` is the id of a user who links an account."""
+    """A login that has begun, kept in the browser's session. `linking` is the id of a user who links an account."""
 
     provider: str
     state: str
@@ -138,7 +138,7 @@ class Providers:
                 claims = jwt.decode(token, self._keys(config, fresh=True), algorithms=ALGORITHMS).claims
             except (JoseError, ValueError):
                 raise Denied("The signature of the provider's ID token is not valid.") from None
-        if problem := claim_problem(claims, config, nonce, time.time()):
+        if problem := find_claim_problem(claims, config, nonce, time.time()):
             raise Denied(f"The provider's ID token is not valid: {problem}.")
         return claims
 
@@ -165,7 +165,7 @@ class Providers:
         return found
 
 
-def claim_problem(claims: Mapping[str, Any], config: LoginConfig, nonce: str, now: float) -> str:
+def find_claim_problem(claims: Mapping[str, Any], config: LoginConfig, nonce: str, now: float) -> str:
     """Return why the claims of an ID token cannot be accepted, or "" (OpenID Connect Core 1.0, 3.1.3.7)."""
     audience = [claims["aud"]] if isinstance(claims.get("aud"), str) else claims.get("aud") or []
     expires, subject = claims.get("exp"), claims.get("sub")
@@ -202,17 +202,19 @@ def _from_github(config: LoginConfig, tokens: Mapping[str, Any]) -> Person:
     user = call("GET", f"{api}/user", headers=headers)
     emails = call("GET", f"{api}/user/emails", headers=headers, kind=list) if config.domains else []
     organisations = call("GET", f"{api}/user/orgs", headers=headers, kind=list) if config.groups else []
-    if not text(user, "id"):
+    if not get_text(user, "id"):
         raise Denied("GitHub does not say who this is.")
     own = [
-        text(mail, "email") for mail in items(emails) if says(mail, "primary", True) and says(mail, "verified", True)
+        get_text(mail, "email")
+        for mail in list_objects(emails)
+        if has_value(mail, "primary", True) and has_value(mail, "verified", True)
     ]
     return Person(
         issuer=site,
-        subject=text(user, "id"),
-        name=text(user, "login"),
+        subject=get_text(user, "id"),
+        name=get_text(user, "login"),
         email=own[0] if own else "",
-        groups=tuple(text(found, "login") for found in items(organisations)),
+        groups=tuple(get_text(found, "login") for found in list_objects(organisations)),
     )
 
 

@@ -11,7 +11,7 @@ from core.states import FINAL
 from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.pipelines import reconcile
-from web.services.pipelines.progress import wait_reason
+from web.services.pipelines.progress import is_waiting_for_approval
 from web.services.pipelines.stopping import request_stop
 from web.store import audit, groups, pipelines
 from web.store.audit import Act, Kind
@@ -29,7 +29,7 @@ def advance(context: Context) -> bool:
     dispatched, or tasks, which must be reconciled.
     """
     made = False
-    for pipeline in pipelines.unfinished(context.db):
+    for pipeline in pipelines.list_unfinished(context.db):
         try:
             made |= reconcile.reconcile(context, pipeline)
         except Exception:
@@ -39,9 +39,9 @@ def advance(context: Context) -> bool:
 
 def approve(db: Database, node: PipelineNode, who: str) -> None:
     """Approve a node that waits for approval. Raises Conflict if it does not."""
-    node = pipelines.node(db, node.id)
+    node = pipelines.get_node(db, node.id)
     pipeline = pipelines.get(db, node.pipeline_id)
-    if not wait_reason(node) or pipeline.state in FINAL or pipeline.ending:
+    if not is_waiting_for_approval(node) or pipeline.state in FINAL or pipeline.ending:
         raise Conflict(f"node {node.name} of pipeline ={pipeline.counter} does not wait for approval")
     groups.update(db, "pipeline_node", node.id, approved_at=clock.now(), approved_by=who, message="")
     audit.record(db, Act.APPROVE, Kind.PIPELINE, f"={pipeline.counter}", pipeline.project_id, f"node {node.name}")

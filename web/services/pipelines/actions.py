@@ -22,13 +22,13 @@ class Effects:
 NOTHING = Effects()
 
 
-def action_effects(node: Node, when: str, values: Callable[[Collection[str]], Mapping[str, Any]]) -> Effects:
+def compute_effects(node: Node, when: str, values: Callable[[Collection[str]], Mapping[str, Any]]) -> Effects:
     """Return the effects of the node's actions at `when`; `values` looks up the names used in their conditions."""
     due = [action for action in node.actions if when in action.when]
     if not due:
         return NOTHING
     wanted = {
-        name for action in due for condition in action.conditions for name in conditions.variable_names(condition)
+        name for action in due for condition in action.conditions for name in conditions.list_variable_names(condition)
     }
     known = values(wanted) if wanted else {}
     met = [action for action in due if all(conditions.evaluate(condition, known) for condition in action.conditions)]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.datum import datum_url
+from core.datum import make_datum_url
 from core.errors import InvalidInput
 from core.groups import Pipeline
 from core.model import Execution
 from web.config.pipelines import sockets
 from web.config.pipelines.model import Edge, Node, PipelineBlueprint
-from web.config.pipelines.plan import parameter_values, reason, task_items
-from web.config.pipelines.values import Values, matcher, one_or_all
+from web.config.pipelines.plan import build_task_items, explain_cannot_run, resolve_parameter_values
+from web.config.pipelines.values import NodeValues, make_matcher, merge_values
 from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks.plan import TaskPlan
 from web.config.tasks.plan import plan as plan_task
@@ -38,26 +38,26 @@ def prepare(
         "parameters": values.parameters,
         "inputs": values.inputs,
         "environment_variables": values.environment_variables,
-        "provided": variables.names(db, pipeline.project_id),
+        "provided": variables.list_names(db, pipeline.project_id),
     }
     try:
         if node.kind == "task":
-            items, name = task_items(pipeline.config, node, values.variants)
+            items, name = build_task_items(pipeline.config, node, values.variants)
             return plan_task(items, name, **given)
         resolved = resolve([node.step], node.step_name, **given)
     except InvalidInput as error:
-        raise InvalidInput("; ".join([reason(error), *values.notes])) from None
+        raise InvalidInput("; ".join([explain_cannot_run(error), *values.notes])) from None
     return replace(resolved, notes=(*resolved.notes, *values.notes))
 
 
 def gather_inputs(
     db: Database, pipeline: Pipeline, blueprint: PipelineBlueprint, node: Node, sources: Sources
-) -> Values:
+) -> NodeValues:
     """Return the values of a node whose sources have ended."""
-    values = Values(parameters=parameter_values(blueprint, node.name, pipeline.parameters))
+    values = NodeValues(parameters=resolve_parameter_values(blueprint, node.name, pipeline.parameters))
     left = MAX_FILES
     for edge in blueprint.edges_into(node.name):
-        ran = runs.run_executions(db, sources[edge.source]) if edge.source in sources else []
+        ran = runs.list_executions(db, sources[edge.source]) if edge.source in sources else []
         if edge.target_type == "input":
             urls = _files(db, edge, ran, left)
             left -= len(urls)
@@ -67,9 +67,9 @@ def gather_inputs(
     return values
 
 
-def condition_values(db: Database, run: NodeRun, names: Collection[str]) -> dict[str, Any]:
+def gather_condition_values(db: Database, run: NodeRun, names: Collection[str]) -> dict[str, Any]:
     """Return the known values of `names`, used in conditions of actions, from what a node ran."""
-    ran = runs.run_executions(db, run)
+    ran = runs.list_executions(db, run)
     keys = [name.removeprefix(METADATA) for name in names if name.startswith(METADATA)]
     latest = _latest(db, ran, keys)
     values = {f"{METADATA}{key}": latest[key] for key in keys if key in latest}
@@ -84,21 +84,21 @@ def _files(db: Database, edge: Edge, ran: Sequence[Execution], most: int) -> lis
     found: list[str] = []
     for url in _outputs(db, edge, ran) if edge.source_type == "output" else _inputs(edge, ran):
         if len(found) == most:
-            raise InvalidInput(f"its edges provide more than {MAX_FILES:,} files, the last {sockets.socket_text(edge)}")
+            raise InvalidInput(f"its edges provide more than {MAX_FILES:,} files, the last {sockets.format_edge(edge)}")
         found.append(url)
     return found
 
 
 def _outputs(db: Database, edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
     """Yield URLs of outputs that match the edge's name or pattern; metadata sidecars match by exact name only."""
-    meant = matcher(edge.source_key)
+    meant = make_matcher(edge.source_key)
     for execution in ran:
-        offset, sidecars = 0, data.sidecars(db, execution.id)
-        while page := data.of_execution(db, execution.id, PAGE, offset):
+        offset, sidecars = 0, data.list_sidecars(db, execution.id)
+        while page := data.list_outputs(db, execution.id, PAGE, offset):
             for datum in page:
                 wanted = datum.name == edge.source_key or (meant(datum.name) and datum.uuid not in sidecars)
                 if wanted and datum.purged_at is None:
-                    yield datum_url(datum.uuid)
+                    yield make_datum_url(datum.uuid)
             offset += PAGE
 
 
@@ -106,17 +106,17 @@ def _inputs(edge: Edge, ran: Sequence[Execution]) -> Iterator[str]:
     """Yield the input URLs of the source, without duplicates among its trials."""
     seen: dict[str, None] = {}
     for execution in ran:
-        for name in sockets.matching_files(execution.inputs, edge):
+        for name in sockets.list_matching_files(execution.inputs, edge):
             seen |= dict.fromkeys(execution.inputs[name]["urls"])
     yield from seen
 
 
 def _parameter(db: Database, ran: Sequence[Execution], key: str) -> Any:  # noqa: ARG001
-    return one_or_all([execution.parameters.get(key) for execution in ran])
+    return merge_values([execution.parameters.get(key) for execution in ran])
 
 
 def _variable(db: Database, ran: Sequence[Execution], key: str) -> Any:  # noqa: ARG001
-    return one_or_all([execution.environment_variables.get(key) for execution in ran])
+    return merge_values([execution.environment_variables.get(key) for execution in ran])
 
 
 def _metadata(db: Database, ran: Sequence[Execution], key: str) -> Any:
@@ -128,8 +128,8 @@ def _latest(db: Database, ran: Sequence[Execution], keys: Collection[str]) -> di
     if not ran:
         return {}
     if ran[0].task_id is None:
-        return metadata.latest(db, ran[0].id)
-    by_counter = metadata.latest_of_task(db, ran[0].task_id, keys)
+        return metadata.get_latest(db, ran[0].id)
+    by_counter = metadata.map_latest_for_task(db, ran[0].task_id, keys)
     latest: dict[str, Any] = {}
     for execution in sorted(ran, key=lambda execution: execution.ended_at or ""):
         latest |= by_counter.get(execution.counter, {})

@@ -26,22 +26,22 @@ class NodeProgress:
     failed: str
 
 
-def progress(db: Database, pipeline: Pipeline) -> NodeProgress:
-    return node_progress(pipelines.nodes(db, pipeline.id))
+def get_progress(db: Database, pipeline: Pipeline) -> NodeProgress:
+    return compute_progress(pipelines.list_nodes(db, pipeline.id))
 
 
-def node_progress(nodes: Sequence[PipelineNode]) -> NodeProgress:
+def compute_progress(nodes: Sequence[PipelineNode]) -> NodeProgress:
     """Return the progress of nodes that were read already."""
     failed = sorted((node for node in nodes if node.state is State.ERROR), key=lambda node: node.ended_at or "")
     return NodeProgress(
         nodes=len(nodes),
         done=sum(node.state in FINAL for node in nodes),
         counts=Counter(node.state for node in nodes),
-        waiting=tuple(node.name for node in nodes if wait_reason(node)),
+        waiting=tuple(node.name for node in nodes if is_waiting_for_approval(node)),
         failed=failed[0].name if failed else "",
     )
 
 
-def wait_reason(node: PipelineNode) -> bool:
+def is_waiting_for_approval(node: PipelineNode) -> bool:
     """Return whether a node waits for approval, either to start or to count as complete."""
     return node.approval_asked_at is not None and node.approved_at is None and node.state not in FINAL

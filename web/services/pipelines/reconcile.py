@@ -28,7 +28,7 @@ from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.pipelines import actions, gathering, reuse, runs
 from web.services.pipelines.actions import NOTHING, Effects
-from web.services.pipelines.progress import wait_reason
+from web.services.pipelines.progress import is_waiting_for_approval
 from web.services.pipelines.runs import NodeRun
 from web.services.pipelines.stopping import request_stop, stop_run
 from web.services.pipelines.view import PipelineView, is_unchanged, load_view
@@ -68,13 +68,13 @@ class Reconciler:
         """Make the changes that are due; return False if there are none."""
         if seen.over:
             return False
-        followed = [self._follow(seen, node) for node in seen.of(State.STARTED)]
+        followed = [self._follow(seen, node) for node in seen.nodes_in(State.STARTED)]
         if any(followed):
             return True
         if seen.ending:
-            due = [self._halt(seen, node) for node in seen.of(State.CREATED, State.STARTED)]
+            due = [self._halt(seen, node) for node in seen.nodes_in(State.CREATED, State.STARTED)]
         else:
-            due = [self._start_or_skip(seen, node) for node in seen.of(State.CREATED)]
+            due = [self._start_or_skip(seen, node) for node in seen.nodes_in(State.CREATED)]
         return any(due) or self._end(seen)
 
     # nodes that have run
@@ -82,7 +82,7 @@ class Reconciler:
     def _follow(self, seen: PipelineView, node: PipelineNode) -> bool:
         """Finish a node whose run has ended, unless the run is retried or the node needs approval first."""
         run = seen.runs[node.id]
-        if run.state not in FINAL or (wait_reason(node) and not seen.ending):
+        if run.state not in FINAL or (is_waiting_for_approval(node) and not seen.ending):
             return False
         if seen.ending:
             return self._finish(seen, node, run.state, run.outcome, NOTHING)
@@ -93,15 +93,15 @@ class Reconciler:
             except InvalidInput:
                 pass  # its values are no longer valid
         effects = self._effects(spec, run)
-        if effects.approval and run.state is State.COMPLETE and not _approved_since_it_began(node):
+        if effects.approval and run.state is State.COMPLETE and node.approved_at is None:
             return self._ask(seen, node)
         return self._finish(seen, node, run.state, run.outcome, effects)
 
     def _effects(self, spec: Node, run: NodeRun) -> Effects:
         if run.state not in EVENTS:
             return NOTHING
-        return actions.action_effects(
-            spec, EVENTS[run.state], lambda names: gathering.condition_values(self.db, run, names)
+        return actions.compute_effects(
+            spec, EVENTS[run.state], lambda names: gathering.gather_condition_values(self.db, run, names)
         )
 
     def _retry(self, seen: PipelineView, node: PipelineNode, run: NodeRun) -> bool:
@@ -139,7 +139,7 @@ class Reconciler:
         if fails and not pipeline.ending:
             groups.update(self.db, "pipeline", pipeline.id, ending=State.ERROR, message=fails)
         elif stops:
-            request_stop(self.context, pipeline, f"pipeline ={pipeline.counter}", said=stops)
+            request_stop(self.context, pipeline, f"pipeline ={pipeline.counter}", message=stops)
         enqueue.enqueue_commit(self.db, pipeline.commit_id)
 
     # nodes to start
@@ -150,16 +150,16 @@ class Reconciler:
         sources = [source for source in seen.nodes if source.name in before]
         if reason := next(filter(None, map(self._skip_reason, sources)), ""):
             return self._skip(seen, node, reason)
-        if wait_reason(node) or any(source.state not in FINAL for source in sources):
+        if is_waiting_for_approval(node) or any(source.state not in FINAL for source in sources):
             return False
         spec = self.specs[node.name]
         ran = {source.name: seen.runs[source.id] for source in sources if source.id in seen.runs}
         try:
             prepared = gathering.prepare(self.db, seen.pipeline, self.blueprint, spec, ran)
         except (NotFound, InvalidInput) as error:
-            effects = actions.action_effects(spec, "node-error", lambda _: {})
+            effects = actions.compute_effects(spec, "node-error", lambda _: {})
             return self._finish(seen, node, State.ERROR, f"cannot start: {error}", effects)
-        effects = actions.action_effects(spec, "node-starting", lambda _: _starting_values(prepared))
+        effects = actions.compute_effects(spec, "node-starting", lambda _: _starting_values(prepared))
         if effects.fails or effects.stops:
             with transaction(self.db):
                 if is_unchanged(self.db, seen, node):
@@ -193,6 +193,8 @@ class Reconciler:
                     groups.update(self.db, "pipeline_node", node.id, source_id=source)
                 else:
                     self._make(pipeline, node, prepared)
+                # else an approval to start would count as the one to complete
+                groups.update(self.db, "pipeline_node", node.id, approval_asked_at=None, approved_at=None)
                 groups.transition(self.db, "pipeline_node", node.id, State.CREATED, State.STARTED)
                 if pipelines.get(self.db, pipeline.id).state is State.CREATED:
                     groups.transition(self.db, "pipeline", pipeline.id, State.CREATED, State.STARTED)
@@ -203,12 +205,12 @@ class Reconciler:
         """Return the earlier node whose run this one reuses."""
         if not self.blueprint.reuses or isinstance(prepared, TaskPlan):
             return None
-        return reuse.equal_node(self.db, pipeline, commits.get(self.db, pipeline.commit_id), prepared)
+        return reuse.find_equal_node(self.db, pipeline, commits.get(self.db, pipeline.commit_id), prepared)
 
     def _make(self, pipeline: Pipeline, node: PipelineNode, prepared: ResolvedStep | TaskPlan) -> None:
         why = ". ".join(filter(None, (f"Node {node.name} of pipeline ={pipeline.counter}", pipeline.why)))
-        request = launch.request_of(self.db, pipeline, Origin.NODE, prepared, why)
-        launch.start(self.context, replace(request, pipeline_node_id=node.id))
+        request = launch.make_group_request(self.db, pipeline, Origin.NODE, why)
+        launch.start(self.context, [replace(request, plan=prepared, pipeline_node_id=node.id)])
         self.made = True
 
     # nodes and pipelines to end
@@ -220,10 +222,10 @@ class Reconciler:
         if seen.runs[node.id].made.stop_requested_at is not None:
             return False
         with transaction(self.db):
-            return stop_run(self.context, seen.pipeline, runs.newest_runs(self.db, [node])[node.id])
+            return stop_run(self.context, seen.pipeline, runs.map_newest_by_node(self.db, [node])[node.id])
 
     def _end(self, seen: PipelineView) -> bool:
-        if len(seen.of(*FINAL)) < len(seen.nodes):
+        if len(seen.nodes_in(*FINAL)) < len(seen.nodes):
             return False
         state, message = self._outcome(seen)
         with transaction(self.db):
@@ -236,7 +238,7 @@ class Reconciler:
         """Return the final state and message; a failure before the stop request takes precedence over it."""
         pipeline = seen.pipeline
         asked_at = pipeline.stop_requested_at
-        errors = sorted(seen.of(State.ERROR), key=lambda node: node.ended_at or "")
+        errors = sorted(seen.nodes_in(State.ERROR), key=lambda node: node.ended_at or "")
         failed = [
             node
             for node in errors
@@ -246,17 +248,12 @@ class Reconciler:
             return State.ERROR, f"{failed[0].name} failed: {failed[0].message}"
         if pipeline.ending:
             return pipeline.ending, pipeline.message
-        if stopped := [node for node in seen.of(State.STOPPED) if not node.skipped]:
+        if stopped := [node for node in seen.nodes_in(State.STOPPED) if not node.skipped]:
             return State.STOPPED, f"{stopped[0].name} was stopped"
         return State.COMPLETE, f"{errors[0].name} failed, and the rest continued" if errors else ""
 
     def _forgiven(self, node: PipelineNode) -> bool:
         return node.name in self.specs and self.specs[node.name].on_error is OnError.CONTINUE
-
-
-def _approved_since_it_began(node: PipelineNode) -> bool:
-    """Return whether approval was given after the start; a node may also have waited for approval to start."""
-    return node.approved_at is not None and (node.approval_asked_at or "") > (node.started_at or "")
 
 
 def _starting_values(prepared: ResolvedStep | TaskPlan) -> dict[str, object]:

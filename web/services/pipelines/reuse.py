@@ -12,7 +12,7 @@ from web.store import pipelines
 from web.store.db import Database
 
 
-def equal_node(db: Database, pipeline: Pipeline, commit: Commit, step: ResolvedStep) -> int | None:
+def find_equal_node(db: Database, pipeline: Pipeline, commit: Commit, step: ResolvedStep) -> int | None:
     """Return the row number of the newest complete node whose execution is what this step would run.
 
     It ran the same step of the same commit, with the same image, command, parameters, inputs and environment variables,
@@ -21,7 +21,7 @@ def equal_node(db: Database, pipeline: Pipeline, commit: Commit, step: ResolvedS
     if commit.adhoc:
         return None
     inputs = {name: spec.to_dict() for name, spec in step.inputs.items()}
-    inputs = datums.without_aliases(db, pipeline.project_id, inputs)
+    inputs = datums.resolve_aliases(db, pipeline.project_id, inputs)
     wanted = _as_stored(step.image, list(step.commands), step.parameters, inputs, step.environment_variables)
     for made in pipelines.complete_runs(db, commit.id, step.step.name):
         ran = (made.image, list(made.commands), made.parameters, made.inputs, made.environment_variables)

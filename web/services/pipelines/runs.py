@@ -41,36 +41,36 @@ class NodeRun:
             return f"{self.number}: {self.made.message}" if self.made.message else f"{self.number} failed"
         if self.made.failure_reason is FailureReason.COMMAND_FAILED and self.made.exit_code is not None:
             return f"{self.number} exited with code {self.made.exit_code}"
-        said = FAILURES[self.made.failure_reason] if self.made.failure_reason else "failed"
-        return f"{self.number}: {self.made.failure_message or said}"
+        reason = FAILURES[self.made.failure_reason] if self.made.failure_reason else "failed"
+        return f"{self.number}: {self.made.failure_message or reason}"
 
     @property
     def number(self) -> str:
         return f"!{self.made.counter}" if isinstance(self.made, Task) else f"#{self.made.counter}"
 
 
-def newest_runs(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, NodeRun]:
+def map_newest_by_node(db: Database, nodes: Sequence[PipelineNode]) -> dict[int, NodeRun]:
     """Return the newest run by node id; nodes without one are omitted."""
     made: dict[int, Execution | Task] = {
-        **pipelines.newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
-        **pipelines.newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
+        **pipelines.map_newest_executions(db, [node.id for node in nodes if node.kind == "execution"]),
+        **pipelines.map_newest_tasks(db, [node.id for node in nodes if node.kind == "task"]),
     }
     return {node_id: NodeRun(one) for node_id, one in made.items()}
 
 
-def run_executions(db: Database, run: NodeRun) -> list[Execution]:
+def list_executions(db: Database, run: NodeRun) -> list[Execution]:
     """List the executions of a run; of a task, the newest of each trial."""
-    return task_rows.trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
+    return task_rows.list_trials(db, run.made.id) if isinstance(run.made, Task) else [run.made]
 
 
-def stop_run_of_node(context: Context, run: NodeRun, who: str, said: str) -> bool:
+def stop_run_of_node(context: Context, run: NodeRun, who: str, message: str) -> bool:
     """Stop a run; return False if it has ended or a stop was already requested."""
     if run.made.stop_requested_at is not None or run.made.state in FINAL:
         return False
     if isinstance(run.made, Task):
-        tasks.request_stop(context, run.made, who, said=said)
+        tasks.request_stop(context, run.made, who, message=message)
     else:
-        lifecycle.stop(context.db, context.config.logs_dir, run.made, who, said)
+        lifecycle.stop(context, run.made, who, message)
     return True
 
 
@@ -90,8 +90,8 @@ def rerun(context: Context, run: NodeRun) -> None:
         parameters=task.parameters,
         inputs=task.inputs,
         environment_variables=task.environment_variables,
-        provided=variables.names(context.db, task.project_id),
+        provided=variables.list_names(context.db, task.project_id),
     )
-    request = launch.request_of(context.db, task, Origin.NODE, planned, f"Retries {run.number}")
-    started = launch.start(context, replace(request, pipeline_node_id=task.pipeline_node_id))
+    request = launch.make_group_request(context.db, task, Origin.NODE, f"Retries {run.number}")
+    (started,) = launch.start(context, [replace(request, plan=planned, pipeline_node_id=task.pipeline_node_id)])
     groups.update(context.db, "task", started.id, seed=task.seed)  # the same random values again

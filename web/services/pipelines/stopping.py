@@ -12,21 +12,21 @@ from web.store import audit, groups, pipelines
 from web.store.audit import Act, Kind
 
 
-def request_stop(context: Context, pipeline: Pipeline, who: str, said: str = "") -> None:
+def request_stop(context: Context, pipeline: Pipeline, who: str, message: str = "") -> None:
     """Stop the runs of a pipeline and start no more nodes. Does nothing if it is ending or has ended.
 
-    `said` is the message, by default "stopped by `who`".
+    `message` is "stopped by `who`" by default.
     """
     if pipelines.get(context.db, pipeline.id).ending or not groups.request_stop(
         context.db, "pipeline", pipeline.id, who
     ):
         return
-    groups.update(context.db, "pipeline", pipeline.id, ending=State.STOPPED, message=said or f"stopped by {who}")
-    if not said:
+    groups.update(context.db, "pipeline", pipeline.id, ending=State.STOPPED, message=message or f"stopped by {who}")
+    if not message:
         audit.record(context.db, Act.STOP, Kind.PIPELINE, f"={pipeline.counter}", pipeline.project_id)
     pipeline = pipelines.get(context.db, pipeline.id)
-    started = [node for node in pipelines.nodes(context.db, pipeline.id) if node.state is State.STARTED]
-    for run in runs.newest_runs(context.db, started).values():
+    started = [node for node in pipelines.list_nodes(context.db, pipeline.id) if node.state is State.STARTED]
+    for run in runs.map_newest_by_node(context.db, started).values():
         stop_run(context, pipeline, run)
     enqueue.enqueue_commit(context.db, pipeline.commit_id)
 

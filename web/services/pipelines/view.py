@@ -30,14 +30,16 @@ class PipelineView:
         """Whether no more nodes start: it must stop or end in error."""
         return self.pipeline.ending is not None
 
-    def of(self, *states: State) -> list[PipelineNode]:
+    def nodes_in(self, *states: State) -> list[PipelineNode]:
         return [node for node in self.nodes if node.state in states]
 
 
 def load_view(db: Database, pipeline_id: int) -> PipelineView:
-    nodes = pipelines.nodes(db, pipeline_id)
+    nodes = pipelines.list_nodes(db, pipeline_id)
     begun = [node for node in nodes if node.state is not State.CREATED]
-    return PipelineView(pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.newest_runs(db, begun))
+    return PipelineView(
+        pipeline=pipelines.get(db, pipeline_id), nodes=tuple(nodes), runs=runs.map_newest_by_node(db, begun)
+    )
 
 
 @needs_transaction
@@ -47,6 +49,6 @@ def is_unchanged(db: Database, seen: PipelineView, node: PipelineNode) -> bool:
     return (
         (pipeline.ended_at, pipeline.stop_requested_at, pipeline.ending)
         == (seen.pipeline.ended_at, seen.pipeline.stop_requested_at, seen.pipeline.ending)
-        and pipelines.node(db, node.id) == node
-        and runs.newest_runs(db, [node]).get(node.id) == seen.runs.get(node.id)
+        and pipelines.get_node(db, node.id) == node
+        and runs.map_newest_by_node(db, [node]).get(node.id) == seen.runs.get(node.id)
     )

@@ -8,13 +8,13 @@ from typing import Any
 
 from core.model import Execution
 from core.states import State
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.services.presentation import formats, headline
-from web.services.presentation.objective import Objective, objective_of_key
+from web.services.presentation.objective import Objective, make_objective
 from web.store import commits, execution_table, metadata
 from web.store.db import Database
 
-LOOKED_AT = 100  # executions of the parent
+LOOKED_AT = 100  # newest executions of the parent that are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,23 +33,23 @@ class MainMetric:
     of: int | None = None
 
 
-def main_metrics(
+def compare_main_metrics(
     db: Database, project_id: int, parent: str, found: Sequence[Execution], latest: Mapping[int, Mapping[str, Any]]
 ) -> dict[int, MainMetric]:
     """Return main metrics by execution id; `parent` is the name of the commit's parent, "" for none."""
     before, values = _successful(db, project_id, parent), {}
     if before:
-        values = metadata.latest_of(db, [execution.id for execution in before.values()])
+        values = metadata.map_latest_by_execution(db, [execution.id for execution in before.values()])
     result = {}
     for execution in found:
         printed = latest.get(execution.id, {})
         key = headline.choose(printed)
-        value = as_number(printed[key]) if key is not None else None
+        value = to_number(printed[key]) if key is not None else None
         if key is None or value is None:
             continue
         other = before.get(execution.step)
-        reference = as_number(values.get(other.id, {}).get(key)) if other else None
-        result[execution.id] = compared(objective_of_key(key), value, reference, other.counter if other else None)
+        reference = to_number(values.get(other.id, {}).get(key)) if other else None
+        result[execution.id] = compare_with(make_objective(key), value, reference, other.counter if other else None)
     return result
 
 
@@ -58,13 +58,13 @@ def _successful(db: Database, project_id: int, parent: str) -> dict[str, Executi
     commit = commits.find_by_identifier(db, project_id, parent) if parent else None
     if commit is None:
         return {}
-    found = execution_table.newest_of_commits(db, [commit.id], LOOKED_AT)[commit.id]
+    found = execution_table.list_newest_by_commit(db, [commit.id], LOOKED_AT)[commit.id]
     return {execution.step: execution for execution in found if execution.state is State.COMPLETE}
 
 
-def compared(goal: Objective, value: float, reference: float | None, of: int | None) -> MainMetric:
+def compare_with(goal: Objective, value: float, reference: float | None, of: int | None) -> MainMetric:
     if reference is None:
         return MainMetric(key=goal.key, value=value)
     difference = value - reference
     better = None if difference == 0 else goal.cost(value) < goal.cost(reference)
-    return MainMetric(key=goal.key, value=value, change=formats.difference(difference), better=better, of=of)
+    return MainMetric(key=goal.key, value=value, change=formats.format_difference(difference), better=better, of=of)

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from core.text import whole_number
-from web.services.presentation.formats import visible
+from core.text import parse_whole_number
+from web.services.presentation.formats import to_visible_text
 
 # ECMA-48: CSI; OSC, DCS, APC, PM and SOS strings up to their terminator or the end of the line; two-character sequences
 SEQUENCE = re.compile(
@@ -58,7 +58,7 @@ def to_html(line: str) -> str:
     if line.isprintable():  # neither escapes nor control characters: nearly all lines
         return line.translate(ESCAPES)
     if "\x1b" not in line and "\x9b" not in line and "\x9d" not in line:
-        return visible(line).translate(ESCAPES)
+        return to_visible_text(line).translate(ESCAPES)
     return "".join(_span(style, text) for style, text in _runs(line))
 
 
@@ -80,14 +80,14 @@ def _runs(line: str) -> Iterator[tuple[Style, str]]:
 def _span(style: Style, text: str) -> str:
     if not text:
         return ""
-    html = visible(text).translate(ESCAPES)
+    html = to_visible_text(text).translate(ESCAPES)
     return f'<span class="{style.classes}">{html}</span>' if style != PLAIN else html
 
 
 @functools.lru_cache(maxsize=1024)
 def _restyled(style: Style, parameters: str) -> Style:
     """Apply the parameters of a Select Graphic Rendition sequence; unknown ones are ignored."""
-    codes = [whole_number(code, 3) or 0 for code in re.split("[;:]", parameters)]
+    codes = [parse_whole_number(code, 3) or 0 for code in re.split("[;:]", parameters)]
     while codes:
         code = codes.pop(0)
         if code in (38, 48):

@@ -13,7 +13,7 @@ COMPONENT = "#/components/schemas/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TypePart:
     """Part of the words for a type; `name` is the object that they name, "" for other words."""
 
     text: str
@@ -21,21 +21,21 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Field:
+class DocumentedField:
     """A parameter or a field of an object. `place` is path, query or header, "" for a field."""
 
     name: str
     place: str
     required: bool
-    type: Sequence[Part]
+    type: Sequence[TypePart]
     about: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class DocumentedAnswer:
     status: str
     about: str
-    type: Sequence[Part]
+    type: Sequence[TypePart]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +47,23 @@ class Operation:
     path: str
     summary: str
     notes: Sequence[str]
-    parameters: Sequence[Field]
+    parameters: Sequence[DocumentedField]
     media_types: Sequence[str]
-    body: Sequence[Field]
-    answers: Sequence[Answer]
+    body: Sequence[DocumentedField]
+    answers: Sequence[DocumentedAnswer]
     curl: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class DocumentedObject:
     """An object of the API."""
 
     name: str
     about: str
-    fields: Sequence[Field]
+    fields: Sequence[DocumentedField]
 
 
-def operations(document: Object, root: str) -> dict[str, list[Operation]]:
+def list_operations_by_group(document: Object, root: str) -> dict[str, list[Operation]]:
     """Return the operations by group; `root` is the server's URL, for the examples."""
     found: dict[str, list[Operation]] = {tag["name"]: [] for tag in document["tags"]}
     for path, methods in document["paths"].items():
@@ -72,35 +72,35 @@ def operations(document: Object, root: str) -> dict[str, list[Operation]]:
     return found
 
 
-def objects(document: Object) -> list[Named]:
+def list_objects(document: Object) -> list[DocumentedObject]:
     """Return what answers and bodies consist of, by name; pages of lists are in the words for their type."""
     return [
-        Named(name=name, about=schema.get("description", ""), fields=_fields(schema, document))
+        DocumentedObject(name=name, about=schema.get("description", ""), fields=_fields(schema, document))
         for name, schema in document["components"]["schemas"].items()
         if "properties" in schema and not _is_page(schema)
     ]
 
 
-def type_parts(schema: Object, document: Object, *, several: bool = False, is_sent: bool = False) -> list[Part]:
+def describe_type(schema: Object, document: Object, *, several: bool = False, is_sent: bool = False) -> list[TypePart]:
     """Return words for a type, such as "list of Commit". In what clients send, null is like a missing value."""
     if name := schema.get("$ref", "").removeprefix(COMPONENT):
         found = _resolved(document, schema)
         if _is_page(found):
-            return [Part(text="page of "), *type_parts(found["properties"]["results"]["items"], document)]
-        return type_parts(found, document) if "enum" in found else [Part(text=name, name=name)]
+            return [TypePart(text="page of "), *describe_type(found["properties"]["results"]["items"], document)]
+        return describe_type(found, document) if "enum" in found else [TypePart(text=name, name=name)]
     if choices := schema.get("anyOf"):
         kept = [one for one in choices if not is_sent or one.get("type") != "null"]
-        parts = [type_parts(one, document, several=several, is_sent=is_sent) for one in kept]
-        return [part for one in parts for part in (Part(text=" or "), *one)][1:]
+        parts = [describe_type(one, document, several=several, is_sent=is_sent) for one in kept]
+        return [part for one in parts for part in (TypePart(text=" or "), *one)][1:]
     if "enum" in schema:
-        return [Part(text=", ".join(map(str, schema["enum"])))]
+        return [TypePart(text=", ".join(map(str, schema["enum"])))]
     kind = schema.get("type")
     plural = "s" if several and kind in ("array", "object", "integer", "number", "boolean") else ""
     inner = schema.get("items") if kind == "array" else schema.get("additionalProperties")
     word = {"array": "list", "string": "file" if schema.get("format") == "binary" else "text"}.get(str(kind), kind)
     if inner:
-        return [Part(text=f"{word}{plural} of "), *type_parts(inner, document, several=True, is_sent=is_sent)]
-    return [Part(text=f"{word}{plural}" if word else "anything")]
+        return [TypePart(text=f"{word}{plural} of "), *describe_type(inner, document, several=True, is_sent=is_sent)]
+    return [TypePart(text=f"{word}{plural}" if word else "anything")]
 
 
 def _is_page(schema: Object) -> bool:
@@ -117,11 +117,11 @@ def _operation(document: Object, root: str, path: str, method: str, operation: O
         summary=operation["summary"],
         notes=[line for line in operation["description"].split("\n\n") if line],
         parameters=[
-            Field(
+            DocumentedField(
                 name=one["name"],
                 place=one["in"],
                 required=one["required"],
-                type=type_parts(one["schema"], document),
+                type=describe_type(one["schema"], document),
                 about=one["description"],
             )
             for one in operation["parameters"]
@@ -129,19 +129,19 @@ def _operation(document: Object, root: str, path: str, method: str, operation: O
         media_types=list(content),
         body=_fields(body, document, is_sent=True),
         answers=[_answer(document, status, one) for status, one in operation["responses"].items()],
-        curl=curl(root, path, method, operation, body),
+        curl=make_curl_command(root, path, method, operation, body),
     )
 
 
-def _fields(schema: Object, document: Object, *, is_sent: bool = False) -> list[Field]:
+def _fields(schema: Object, document: Object, *, is_sent: bool = False) -> list[DocumentedField]:
     """Return the fields of an object, required ones first."""
     required = schema.get("required", ())
     found = [
-        Field(
+        DocumentedField(
             name=name,
             place="",
             required=name in required,
-            type=type_parts(one, document, is_sent=is_sent),
+            type=describe_type(one, document, is_sent=is_sent),
             about=one.get("description", ""),
         )
         for name, one in schema.get("properties", {}).items()
@@ -149,10 +149,12 @@ def _fields(schema: Object, document: Object, *, is_sent: bool = False) -> list[
     return sorted(found, key=lambda field: not field.required)
 
 
-def _answer(document: Object, status: str, given: Object) -> Answer:
+def _answer(document: Object, status: str, given: Object) -> DocumentedAnswer:
     found = document["components"]["responses"][given["$ref"].rpartition("/")[2]] if "$ref" in given else given
     schemas = [one["schema"] for one in found.get("content", {}).values()]
-    return Answer(status=status, about=found["description"], type=type_parts(schemas[0], document) if schemas else [])
+    return DocumentedAnswer(
+        status=status, about=found["description"], type=describe_type(schemas[0], document) if schemas else []
+    )
 
 
 def _resolved(document: Object, schema: Object) -> Object:
@@ -160,7 +162,7 @@ def _resolved(document: Object, schema: Object) -> Object:
     return found
 
 
-def curl(root: str, path: str, method: str, operation: Object, body: Object) -> str:
+def make_curl_command(root: str, path: str, method: str, operation: Object, body: Object) -> str:
     """Return a command that sends an example of the request."""
     examples = {one["name"]: one.get("example", "") for one in operation["parameters"]}
     query = {

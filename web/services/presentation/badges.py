@@ -13,6 +13,7 @@ from core.groups import Pipeline, Task
 from core.model import Execution, Project, Target, TargetKind
 from core.states import UNFINISHED, State
 from web.config import metadata as metadata_values
+from web.services.context import Context
 from web.services.forges import summary
 from web.services.presentation import formats
 from web.services.vault import Vault
@@ -23,7 +24,7 @@ from web.store.db import Database
 TOKEN_CHARS = 32
 PUSH, TAG, SCHEDULE = "push", "tag", "schedule"
 UNKNOWN = "unknown"
-NO_VALUE = "no value"  # for metadata values that are not numbers, which may contain any text
+NO_VALUE = "no value"  # text for metadata values that are not numbers, which may contain anything
 NOBODY = "00000000-0000-4000-8000-000000000000"  # its token is compared if the project does not exist
 
 
@@ -69,7 +70,7 @@ class Badge:
     changed_at: str | None = None
 
 
-def badge_token(vault: Vault, project: Project) -> str:
+def compute_token(vault: Vault, project: Project) -> str:
     """Return the token in the URL of a private project's badge. It grants access to nothing else."""
     return _token(vault, project.uuid)
 
@@ -78,22 +79,22 @@ def _token(vault: Vault, project_uuid: str) -> str:
     return vault.derived(f"badge {project_uuid}").hex()[:TOKEN_CHARS]
 
 
-def badge_for(db: Database, vault: Vault, question: BadgeQuery) -> Badge:
+def make_badge(context: Context, question: BadgeQuery) -> Badge:
     """Return the badge; "unknown" for anything that does not exist or may not be seen."""
-    label = question.title
-    choice = _choice(db, vault, question)
+    db, label = context.db, question.title
+    choice = _choice(context, question)
     if choice is None:
         return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
     if question.metric:
         found = _metric(db, choice, question.metric)
         if found is None:
             return Badge(label=label, message=UNKNOWN, kind=UNKNOWN)
-        number = metadata_values.as_number(found[0])
+        number = metadata_values.to_number(found[0])
         if number is None:
             return Badge(label=label, message=NO_VALUE, kind=UNKNOWN, changed_at=found[1])
         shown = number if isinstance(found[0], str) else found[0]
-        return Badge(label=label, message=formats.value(shown), kind="metric", changed_at=found[1])
-    counted = badges.newest(db, choice)
+        return Badge(label=label, message=formats.format_value(shown), kind="metric", changed_at=found[1])
+    counted = badges.list_newest_runs(db, choice)
     word = merge_badges({made.state for made in counted})
     return Badge(label=label, message=word, kind=word, changed_at=max(map(_changed_at, counted), default=None))
 
@@ -117,24 +118,24 @@ def _changed_at(made: Execution | Task | Pipeline) -> str:
 def _metric(db: Database, choice: BadgeChoice, key: str) -> tuple[Any, str] | None:
     """Return the value of a metric and its time. For a task, use its best execution."""
     if choice.target is None or choice.target.kind is not TargetKind.TASK:
-        return badges.metric(db, choice, key)
-    task = badges.newest_task(db, choice)
-    best = summary.search_summary(db, task).best if task else None
-    latest = metadata.latest(db, best.execution_id) if best else {}
+        return badges.find_metric(db, choice, key)
+    task = badges.find_newest_task(db, choice)
+    best = summary.summarize_search(db, task).best if task else None
+    latest = metadata.get_latest(db, best.execution_id) if best else {}
     return (latest[key], task.ended_at) if task and task.ended_at and key in latest else None
 
 
-def _choice(db: Database, vault: Vault, question: BadgeQuery) -> BadgeChoice | None:
+def _choice(context: Context, question: BadgeQuery) -> BadgeChoice | None:
     """Return which pushes count; None if the project does not exist or the token is wrong.
 
     Both cases take the same steps, so that neither the response nor its timing reveals which one it is.
     """
     project = None
     with contextlib.suppress(NotFound):
-        project = projects.by_name(db, question.project)
-    wanted = _token(vault, project.uuid if project else NOBODY)
+        project = projects.get_by_name(context.db, question.project)
+    wanted = _token(context.vault, project.uuid if project else NOBODY)
     has_token = hmac.compare_digest(question.token.encode("utf-8", "replace"), wanted.encode())
-    found = projects.repositories(db, project.id if project else 0)
+    found = projects.list_repositories(context.db, project.id if project else 0)
     if project is None or not found or not (has_token or project.badge_public):
         return None
     if question.event not in (PUSH, TAG, SCHEDULE):

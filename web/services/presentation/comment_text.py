@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.states import State
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.services.presentation import formats, headline
-from web.services.presentation.execution_status import SIGNS, state_name
+from web.services.presentation.execution_status import SIGNS, format_state
 
 ROWS = 30
 TEXT_CHARS = 60_000  # GitHub accepts 65,536
@@ -71,17 +71,17 @@ class CommentContent:
     problem: str = ""
 
 
-def comment_text(content: CommentContent) -> str:
+def format_comment(content: CommentContent) -> str:
     """Return the text of the comment. Equal contents give equal text, and nothing in it changes with time alone."""
     states, runs, problem, url = content.states, content.runs, content.problem, content.url
     compared = (
-        f" Metrics are compared with the newest run on {inline_code(content.base_branch)}."
+        f" Metrics are compared with the newest run on {format_inline_code(content.base_branch)}."
         if any(run.base for run in runs)
         else ""
     )
-    wrong = inline_code(problem, PROBLEM_CHARS) if problem else ""
-    said = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
-    head = f"**pushmill** [{inline_code(content.sha[:8])}]({url}): {said}.{compared}"
+    wrong = format_inline_code(problem, PROBLEM_CHARS) if problem else ""
+    summary = "; ".join(filter(None, (_summary(states) if states or not wrong else "", wrong)))
+    head = f"**pushmill** [{format_inline_code(content.sha[:8])}]({url}): {summary}.{compared}"
     rows = [_row(run) for run in runs]
     while True:
         more = len(states) - len(rows)
@@ -93,14 +93,14 @@ def comment_text(content: CommentContent) -> str:
         rows.pop()
 
 
-def hidden_marker(token: str) -> str:
+def make_hidden_marker(token: str) -> str:
     """Return a line that forges do not show, used to find our comment again."""
     return f"[//]: # (pushmill {token})"
 
 
-def inline_code(given: str, most: int = CODE_CHARS) -> str:
+def format_inline_code(given: str, most: int = CODE_CHARS) -> str:
     """Return text from users as a safe code span, "-" if it is empty."""
-    shown = formats.one_line(given).translate(LOOKALIKES).strip()
+    shown = formats.to_one_line(given).translate(LOOKALIKES).strip()
     shown = shown if len(shown) <= most else f"{shown[: most - 1]}…"
     return f"`{shown}`" if shown else "-"
 
@@ -109,17 +109,17 @@ def _summary(states: Sequence[State]) -> str:
     """Count the states, such as "2 succeeded, 1 failed"."""
     counts = Counter(states)
     return (
-        ", ".join(f"{counts[state]} {state_name(state, group=True).lower()}" for state in State if counts[state])
+        ", ".join(f"{counts[state]} {format_state(state, group=True).lower()}" for state in State if counts[state])
         or "no runs yet"
     )
 
 
 def _row(run: CommentRow) -> str:
     cells = (
-        f"[{inline_code(run.label)} {run.number}]({run.url})",
-        f"{SIGNS[run.state]} {state_name(run.state, group=run.number[:1] != '#')}{f': {run.why}' if run.why else ''}",
+        f"[{format_inline_code(run.label)} {run.number}]({run.url})",
+        f"{SIGNS[run.state]} {format_state(run.state, group=run.number[:1] != '#')}{f': {run.why}' if run.why else ''}",
         _cut([_parameter(name, value, run.before) for name, value in run.parameters.items()]),
-        _source(run.source) + _cut([_metric(key, run) for key in headline.ranked(run.latest)]),
+        _source(run.source) + _cut([_metric(key, run) for key in headline.rank_keys(run.latest)]),
         run.took,
     )
     return f"| {' | '.join(cells)} |"
@@ -129,24 +129,24 @@ def _source(source: RunSource | None) -> str:
     """Link the source, such as "best [#31](…): "."""
     if source is None:
         return ""
-    return f"{inline_code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
+    return f"{format_inline_code(source.node) if source.node else 'best'} [{source.number}]({source.url}): "
 
 
 def _parameter(name: str, value: object, before: Mapping[str, Any]) -> str:
     """Format a parameter, such as `rate = 0.02` (was `0.01`)."""
-    shown = inline_code(f"{name} = {formats.value(value)}")
-    return f"{shown} (was {inline_code(formats.value(before[name]))})" if name in before else shown
+    shown = format_inline_code(f"{name} = {formats.format_value(value)}")
+    return f"{shown} (was {format_inline_code(formats.format_value(before[name]))})" if name in before else shown
 
 
 def _metric(key: str, run: CommentRow) -> str:
     """Format a metric, such as `accuracy` 0.942 (+0.012). The difference of an unchanged counter is omitted."""
-    value, before = as_number(run.latest[key]), as_number(run.base.get(key))
+    value, before = to_number(run.latest[key]), to_number(run.base.get(key))
     assert value is not None  # noqa: S101  (ranked lists numbers only)
-    shown = f"{inline_code(key)} {formats.number(run.latest[key])}"
+    shown = f"{format_inline_code(key)} {formats.format_number(run.latest[key])}"
     if before is None or (value == before and headline.is_counter(key)):
         return shown
     change = value - before
-    return f"{shown} ({'+' if change > 0 else '±' if change == 0 else '-'}{formats.number(abs(change))})"
+    return f"{shown} ({'+' if change > 0 else '±' if change == 0 else '-'}{formats.format_number(abs(change))})"
 
 
 def _cut(cells: Sequence[str]) -> str:

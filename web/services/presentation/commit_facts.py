@@ -1,4 +1,4 @@
-"""What a commit changed, where its Git host shows it, and its configuration file: read from its repository."""
+"""What a commit changed, where its forge shows it, and its configuration file: read from its repository."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.errors import GitError
 from core.model import Commit, Repository
 from web.config.steps.parse import YAML_BYTES
 from web.services.context import Context
-from web.services.presentation.source import Source, annotated
+from web.services.presentation.annotated_source import AnnotatedFile, annotate
 from web.services.repositories import hosting
 
 
@@ -22,19 +22,19 @@ class CommitFacts:
     parent: str
     diff: git.DiffStat | None
     page: str
-    source: Source | None
+    source: AnnotatedFile | None
 
 
-def commit_facts(context: Context, repository: Repository, commit: Commit) -> CommitFacts:
+def collect_facts(context: Context, repository: Repository, commit: Commit) -> CommitFacts:
     """Return the facts about a commit; what its repository cannot give is left out."""
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     parent, diff = ("", None) if commit.adhoc else _difference(path, commit.sha)
     try:
         data = git.read_file(path, commit.sha, commit.yaml_path, YAML_BYTES)
     except GitError:
         data = None
-    source = None if data is None else annotated(data.decode("utf-8-sig", "replace"), commit.problems)
-    page = "" if commit.adhoc else hosting.commit_page(repository, commit.sha)
+    source = None if data is None else annotate(data.decode("utf-8-sig", "replace"), commit.problems)
+    page = "" if commit.adhoc else hosting.get_commit_page(repository, commit.sha)
     return CommitFacts(parent=parent, diff=diff, page=page, source=source)
 
 
@@ -46,6 +46,6 @@ def _difference(path: Path, sha: str) -> tuple[str, git.DiffStat | None]:
         if found is None:
             return "", None
         parent = found.parents[0] if found.parents else None
-        return parent or "", git.diff_stat(path, parent, sha)
+        return parent or "", git.compute_diff_stat(path, parent, sha)
     except GitError:
         return "", None

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from core.errors import NotFound
 
 if TYPE_CHECKING:
+    from markdown_it.renderer import RendererHTML
     from markdown_it.token import Token
+    from markdown_it.utils import EnvType, OptionsDict
 
 FIRST = "first-steps"
 PAGE = re.compile(r"([a-z-]+)\.md(#.*)?")
@@ -29,28 +31,29 @@ class DocPage:
     html: str
 
 
-def folder() -> Path:
+def get_folder() -> Path:
     """Return `docs/` at the top of a checkout, inside the package `web` in an installed wheel."""
     inside = Path(__file__).parents[2] / "docs"
     return inside if inside.is_dir() else Path(__file__).parents[3] / "docs"
 
 
 @cache
-def titles() -> dict[str, str]:
+def map_titles_by_name() -> dict[str, str]:
     """Return the titles of all pages by name, in order."""
-    found = {path.stem: path.read_text().partition("\n")[0].removeprefix("# ") for path in folder().glob("*.md")}
+    found = {path.stem: path.read_text().partition("\n")[0].removeprefix("# ") for path in get_folder().glob("*.md")}
     return dict(sorted(found.items(), key=lambda item: (item[0] != FIRST, item[1].lower())))
 
 
 @cache
-def page(name: str) -> DocPage:
+def get_page(name: str) -> DocPage:
     """Return a page. Raises NotFound."""
-    if name not in titles():
+    if name not in map_titles_by_name():
         raise NotFound(f"the documentation has no page {name[:80]!r}")
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = markdown.parse((folder() / f"{name}.md").read_text())
+    markdown.add_render_rule("code_block", _copyable)
+    tokens = markdown.parse((get_folder() / f"{name}.md").read_text())
     for token in tokens:
         if token.type in ("th_open", "td_open"):
             token.attrs.pop("style", None)  # forbidden by the content security policy
@@ -62,11 +65,19 @@ def page(name: str) -> DocPage:
     for token in tokens:
         if token.children:
             token.children = list(_linked(token.children))
-    return DocPage(name=name, title=titles()[name], html=markdown.renderer.render(tokens, markdown.options, {}))
+    return DocPage(
+        name=name, title=map_titles_by_name()[name], html=markdown.renderer.render(tokens, markdown.options, {})
+    )
+
+
+def _copyable(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    """Render a block of code with a button that copies it."""
+    code = renderer.code_block(tokens, index, options, env)
+    return f'<div class="copyable">{code}<button type="button" class="copy">Copy</button></div>\n'
 
 
 def _anchor(tokens: Sequence[Token]) -> None:
-    """Give headings the ids that Git hosts give them."""
+    """Give headings the ids that forges give them."""
     taken: dict[str, int] = {}
     for token, text in pairwise(tokens):
         if token.type == "heading_open":

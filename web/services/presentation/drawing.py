@@ -40,7 +40,7 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class GraphDrawing:
     """A laid out graph; `left_out` is the number of edges that are not drawn."""
 
     width: float
@@ -50,7 +50,7 @@ class Drawing:
     left_out: int
 
 
-def draw(layers: Sequence[Sequence[str]], edges: Sequence[Edge]) -> Drawing:
+def draw(layers: Sequence[Sequence[str]], edges: Sequence[Edge]) -> GraphDrawing:
     """Lay out a graph whose edges go from a layer to a later one.
 
     1. An edge gets a lane in each layer that it passes.
@@ -75,7 +75,7 @@ def draw(layers: Sequence[Sequence[str]], edges: Sequence[Edge]) -> Drawing:
     ]
     width = _left(len(layers)) - GAP_X + MARGIN
     left_out = len(distinct) - len(drawn)
-    return Drawing(width=width, height=height, boxes=tuple(boxes), curves=tuple(curves), left_out=left_out)
+    return GraphDrawing(width=width, height=height, boxes=tuple(boxes), curves=tuple(curves), left_out=left_out)
 
 
 def _left(layer: int) -> float:

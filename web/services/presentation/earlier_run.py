@@ -9,16 +9,16 @@ from valohai_yaml.utils import listify
 
 from core.groups import Pipeline, Task
 from core.model import Execution
-from core.units import limit_text
-from web.config.forms.fields import Field, text_of
-from web.config.forms.run_form import MORE_VARIABLES, Places, RunForm, run_form
+from core.units import format_limit
+from web.config.forms.fields import Field, format_value
+from web.config.forms.run_form import MORE_VARIABLES, Places, RunForm, make_run_form
 from web.config.forms.search_fields import STYLE
 
 Run = Execution | Task | Pipeline
 Texts = dict[str, list[str]]
 
 
-def run_form_of(config: Any, form: RunForm, places: Places, run: Run, time_limit_s: float) -> RunForm:
+def prefill_form(config: Any, form: RunForm, places: Places, run: Run, time_limit_s: float) -> RunForm:
     """Return the form of a configuration with the values of an earlier run.
 
     `time_limit_s` is the server's, for steps that have none.
@@ -27,11 +27,11 @@ def run_form_of(config: Any, form: RunForm, places: Places, run: Run, time_limit
     if isinstance(run, Execution):
         texts |= _of_execution(form, run, time_limit_s)
     else:
-        texts |= _of_group(form, run_form([*config, *run.config], form.target, places), run)
+        texts |= _of_group(form, make_run_form([*config, *run.config], form.target, places), run)
     return form.filled(texts)
 
 
-def declared_in(config: Any, run: Run) -> Any:
+def choose_configuration(config: Any, run: Run) -> Any:
     """Return the configuration itself if it declares the run's target, else the items that the run was made from."""
     if isinstance(run, Execution):
         return config
@@ -55,7 +55,7 @@ def _of_execution(form: RunForm, run: Execution, time_limit_s: float) -> Texts:
     texts |= {field.key: list(run.inputs[field.name]["urls"]) for field in form.inputs if field.name in run.inputs}
     texts |= _variables(form, run.environment_variables) | {"image": [run.image]}
     own = (form.step.time_limit_s if form.step else None) or time_limit_s or None
-    texts["time_limit"] = [limit_text(run.time_limit_s)] if run.time_limit_s and run.time_limit_s != own else [""]
+    texts["time_limit"] = [format_limit(run.time_limit_s)] if run.time_limit_s and run.time_limit_s != own else [""]
     if any(change.name == "command" for change in run.changed):
         keys = [field.key for field in form.container if field.key.startswith("command:")]
         given = [*run.commands[: len(keys) - 1], "\n".join(run.commands[len(keys) - 1 :])]
@@ -79,7 +79,7 @@ def _parameters(fields: tuple[Field, ...], given: Mapping[str, Any], *, emptied:
     texts = {}
     for field in fields:
         if field.name in given:
-            texts[field.key] = [text_of(item) for item in listify(given[field.name]) if item is not None]
+            texts[field.key] = [format_value(item) for item in listify(given[field.name]) if item is not None]
         elif emptied:
             texts[field.key] = []
     return texts

@@ -10,7 +10,7 @@ from core.model import Execution, Runner
 from core.states import FINAL
 from web.services.context import Context
 from web.services.executions import lifecycle
-from web.services.presentation.origins import origin_text
+from web.services.presentation.origins import format_origin
 from web.services.scheduling import wait_reason
 from web.store import runners
 
@@ -44,8 +44,8 @@ FAILURES = {
 class ExecutionStatus:
     """Status of an execution. `waits` says why it is not running, `failure` why it failed; both may be "".
 
-    `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run. `origin` is as
-    in `origins`.
+    `stop` is the label of the button that stops it, "" once it has ended; `again` says whether it can be re-run.
+    `origin` is as in `origins`.
     """
 
     runner: Runner | None
@@ -57,40 +57,40 @@ class ExecutionStatus:
     origin: str
 
 
-def execution_status(context: Context, execution: Execution) -> ExecutionStatus:
-    silent = lifecycle.out_of_contact(execution)
+def get_status(context: Context, execution: Execution) -> ExecutionStatus:
+    silent = lifecycle.is_out_of_contact(execution)
     runner = runners.get(context.db, execution.runner_id) if execution.runner_id is not None else None
     return ExecutionStatus(
         runner=runner,
-        waits=wait_reason.wait_reason(context, execution),
-        failure=failure(execution),
-        silent_since=lifecycle.last_contact(execution) if silent else None,
-        stop=stop_label(execution),
+        waits=wait_reason.explain_wait(context, execution),
+        failure=explain_failure(execution),
+        silent_since=lifecycle.compute_last_contact(execution) if silent else None,
+        stop=choose_stop_label(execution),
         again=silent or execution.state in FINAL,
-        origin=origin_text(context.db, execution),
+        origin=format_origin(context.db, execution),
     )
 
 
-def failure(execution: Execution) -> str:
+def explain_failure(execution: Execution) -> str:
     """Return why an execution failed, "" if it did not."""
     if execution.failure_reason == "command_failed" and execution.exit_code == NOT_FOUND:
         return "Command not found in the image"
     return FAILURES[execution.failure_reason] if execution.failure_reason else ""
 
 
-def state_name(status: str, group: bool = False) -> str:
+def format_state(status: str, group: bool = False) -> str:
     """Return the state as pages show it. Only executions wait for a limit; `group` is a task, pipeline or node."""
     return "Waiting" if group and status == "created" else STATE_NAMES[status]
 
 
-def stop_label(execution: Execution) -> str:
+def choose_stop_label(execution: Execution) -> str:
     if execution.state in FINAL:
         return ""
     return "Kill" if execution.stop_requested_at else "Stop"
 
 
-def seconds(ran: Execution | Task | Pipeline) -> float | None:
+def compute_run_seconds(ran: Execution | Task | Pipeline) -> float | None:
     """Return how long it ran or has been running, None before its start."""
     if ran.started_at is None:
         return None
-    return clock.seconds_between(ran.started_at, ran.ended_at or clock.now())
+    return clock.count_seconds_between(ran.started_at, ran.ended_at or clock.now())

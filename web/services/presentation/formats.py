@@ -26,27 +26,27 @@ VISIBLE = CONTROL_PICTURES | {code: f"⟨U+{code:04X}⟩" for code in INVISIBLE}
 VISIBLE_LINE = VISIBLE | {0x09: "\u2409", 0x0A: "\u2424"}
 
 
-def forge_name(forge: str) -> str:
+def format_forge_name(forge: str) -> str:
     """Return the display name of a forge."""
     return {"github": "GitHub", "gitlab": "GitLab"}.get(forge, forge.capitalize())
 
 
-def visible(text: str) -> str:
+def to_visible_text(text: str) -> str:
     """Replace control and invisible characters, except newline and tab, by visible symbols."""
     return text if text.isprintable() else text.translate(VISIBLE)
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Replace control and invisible characters by visible symbols, including newline and tab; for untrusted names."""
     return text if text.isprintable() else text.translate(VISIBLE_LINE)
 
 
-def subject(message: str) -> str:
+def extract_subject(message: str) -> str:
     """Return the first line of a commit message."""
     return message.strip().split("\n")[0] or "(no message)"
 
 
-def exact_size(count: int) -> str:
+def format_exact_size(count: int) -> str:
     """Format bytes exactly, in the largest unit with a whole number, to be parsed again: "64 GiB", "1500", "0"."""
     for power in range(len(UNITS), 0, -1):
         if count and count % 1024**power == 0:
@@ -54,30 +54,29 @@ def exact_size(count: int) -> str:
     return str(count)
 
 
-def ago(moment: str, now: datetime | None = None) -> str:
+def format_age(moment: str, now: datetime | None = None) -> str:
     """Format how long ago a time of core.clock was; after 30 days, its date."""
-    then = clock.parse(moment)
-    seconds = ((now or datetime.now(UTC)) - then).total_seconds()
+    seconds = ((now or datetime.now(UTC)) - clock.parse(moment)).total_seconds()
     if seconds < 10:
         return "just now"
     for unit, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         if seconds >= unit:
-            return f"{int(seconds // unit)} {name} ago" if seconds < 30 * 86400 else f"{then:%Y-%m-%d}"
+            return f"{int(seconds // unit)} {name} ago" if seconds < 30 * 86400 else moment[:10]
     return ""
 
 
-def absolute(moment: str) -> str:
+def format_time(moment: str) -> str:
     """Format a time of core.clock to the second, with its time zone."""
-    return f"{clock.parse(moment):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{moment[:10]} {moment[11:19]} UTC"
 
 
-def difference(value: float) -> str:
+def format_difference(value: float) -> str:
     """Format a difference of numbers with its sign."""
     sign = "+" if value > 0 else "\u2212" if value < 0 else "±"
-    return sign + number(abs(value))
+    return sign + format_number(abs(value))
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Format a number with at most four significant digits.
 
     Whole numbers are shown in full; scientific notation is used below 1e-4 and from 1e9 on.
@@ -105,17 +104,17 @@ def _trimmed(digits: str) -> str:
     return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
-def value(given: Any) -> str:
+def format_value(given: Any) -> str:
     """Format a parameter or metadata value in at most SHOWN_CHARS characters."""
     if isinstance(given, bool) or given is None:
         return json.dumps(given)
     if isinstance(given, int | float):
-        return number(given)
+        return format_number(given)
     text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]}…"
 
 
-def full(given: Any) -> str:
+def format_full_value(given: Any) -> str:
     """Format a parameter or metadata value in full, for the `title` attribute and for copying."""
     if isinstance(given, str):
         return given

@@ -9,10 +9,10 @@ from typing import Any
 from core.groups import Pipeline, Task
 from core.model import Execution
 from core.states import UNFINISHED, State
-from core.units import duration_text
-from web.config.metadata import as_number
+from core.units import format_duration
+from web.config.metadata import to_number
 from web.services.presentation import formats
-from web.services.presentation.execution_status import FAILURES, seconds
+from web.services.presentation.execution_status import FAILURES, compute_run_seconds
 
 # Words in metadata keys, most important first: SCORES are better when larger, LOSSES when smaller.
 SCORES = ("accuracy", "acc", "score", "f1", "auc", "map", "iou", "miou", "dice", "bleu", "rouge", "r2", "reward")
@@ -21,28 +21,28 @@ PARTS = ("test", "val", "valid", "validation", "eval")  # data sets not used for
 COUNTERS = frozenset(
     {"epoch", "epochs", "step", "steps", "iteration", "iter", "batch", "time", "seconds", "lr", "rate"}
 )
-STAGES = 10  # of the progress of many executions, so that a posted status changes rarely
+STAGES = 10  # steps of the progress of many executions, so that a posted status changes rarely
 BORDER = re.compile(r"[^0-9A-Za-z]+|(?<=[a-z][a-z])(?=[A-Z])")  # val_loss, valLoss, but mAP
 
 
-def execution_headline(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
+def summarize_execution(execution: Execution, latest: Mapping[str, Any], stopped_by: str = "") -> str:
     """Summarise an execution, such as "accuracy 0.942 · 3 m 12 s"."""
     if execution.state is State.CREATED:
         return "waiting (limit)"
     if execution.state is State.QUEUED:
         return "queued"
     if execution.state is State.STARTED:
-        return f"running since {formats.absolute(execution.started_at or execution.created_at)[:16]} UTC"
+        return f"running since {formats.format_time(execution.started_at or execution.created_at)[:16]} UTC"
     if execution.state is State.COMPLETE:
-        return _joined(metric_text(latest) or "succeeded", duration(execution))
+        return _joined(format_main_metric(latest) or "succeeded", format_run_duration(execution))
     if execution.state is State.STOPPED:
-        return _joined(f"stopped by {stopped_by}" if stopped_by else "stopped", duration(execution))
+        return _joined(f"stopped by {stopped_by}" if stopped_by else "stopped", format_run_duration(execution))
     reason = FAILURES[execution.failure_reason] if execution.failure_reason else "failed"
-    said = f"{reason}: {execution.failure_message}" if execution.failure_message else reason
-    return _joined(said, duration(execution))
+    ending = f"{reason}: {execution.failure_message}" if execution.failure_message else reason
+    return _joined(ending, format_run_duration(execution))
 
 
-def task_headline(task: Task, ended: int, failed: int, best: str) -> str:
+def summarize_task(task: Task, ended: int, failed: int, best: str) -> str:
     """Summarise a task, such as "12 executions, 1 failed · best accuracy 0.942 (#31) · 14 m".
 
     `best` is the text after "best".
@@ -51,48 +51,48 @@ def task_headline(task: Task, ended: int, failed: int, best: str) -> str:
         return f"{_many(task.planned, 'execution')} to run"
     best = f"best {best}" if best else ""
     if task.state is State.STARTED:
-        return _joined(finished_text(ended, task.planned), best)
-    return _joined(_end(task, failed, _many(ended, "execution")), best, duration(task))
+        return _joined(format_progress(ended, task.planned), best)
+    return _joined(_end(task, failed, _many(ended, "execution")), best, format_run_duration(task))
 
 
-def pipeline_headline(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiting: Sequence[str]) -> str:
+def summarize_pipeline(pipeline: Pipeline, nodes: int, ended: int, failed: int, waiting: Sequence[str]) -> str:
     """Summarise a pipeline, such as "5 nodes · 14 m"; `waiting` are the nodes that wait for approval."""
     if pipeline.state is State.CREATED and not waiting:
         return f"{_many(nodes, 'node')} to run"
     if pipeline.state in UNFINISHED:
         return _joined(
-            finished_text(ended, nodes, "nodes "), f"waiting for approval of {', '.join(waiting)}" if waiting else ""
+            format_progress(ended, nodes, "nodes "), f"waiting for approval of {', '.join(waiting)}" if waiting else ""
         )
-    return _joined(_end(pipeline, failed, _many(nodes, "node")), duration(pipeline))
+    return _joined(_end(pipeline, failed, _many(nodes, "node")), format_run_duration(pipeline))
 
 
-def finished_text(ended: int, planned: int, of: str = "") -> str:
+def format_progress(ended: int, planned: int, of: str = "") -> str:
     """Format progress, such as "7 of 10 finished"; large numbers change in stages, such as "100+ of 1000 finished"."""
-    shown, stage = stage_text(ended, planned), _stage(planned)
+    shown, stage = round_to_stage(ended, planned), _stage(planned)
     if stage == 1 or shown == planned:
         return f"{shown} of {planned} {of}finished"
     return f"{shown}+ of {planned} {of}finished" if shown else f"fewer than {stage} of {planned} {of}finished"
 
 
-def stage_text(ended: int, planned: int) -> int:
+def round_to_stage(ended: int, planned: int) -> int:
     """Round the number of ended ones down to the stage that is shown: a tenth of `planned`, or 1 for few."""
     return ended - ended % _stage(planned)
 
 
-def metric_text(latest: Mapping[str, Any]) -> str:
+def format_main_metric(latest: Mapping[str, Any]) -> str:
     """Return the main metric of an execution with its value; "" if it printed no number."""
     key = choose(latest)
-    return f"{key} {formats.number(latest[key])}" if key is not None else ""
+    return f"{key} {formats.format_number(latest[key])}" if key is not None else ""
 
 
 def choose(latest: Mapping[str, Any]) -> str | None:
     """Return the key of the most important number, None if there is no number."""
-    return next(iter(ranked(latest)), None)
+    return next(iter(rank_keys(latest)), None)
 
 
-def ranked(latest: Mapping[str, Any]) -> list[str]:
+def rank_keys(latest: Mapping[str, Any]) -> list[str]:
     """Return the keys of numbers by importance: scores, losses, others, then counters such as epochs."""
-    keys = [key for key, value in latest.items() if not isinstance(value, str) and as_number(value) is not None]
+    keys = [key for key, value in latest.items() if not isinstance(value, str) and to_number(value) is not None]
     return sorted(keys, key=_rank)
 
 
@@ -106,10 +106,10 @@ def is_counter(key: str) -> bool:
     return _rank(key)[:2] == (2, 1)
 
 
-def duration(ran_by: Execution | Task | Pipeline) -> str:
+def format_run_duration(ran_by: Execution | Task | Pipeline) -> str:
     """Format how long it ran, such as "3 m 12 s"; "" if it never started."""
-    ran = seconds(ran_by)
-    return duration_text(ran).replace(" min", " m") if ran is not None else ""
+    ran = compute_run_seconds(ran_by)
+    return format_duration(ran).replace(" min", " m") if ran is not None else ""
 
 
 def _joined(*parts: str) -> str:

@@ -31,7 +31,7 @@ class Command:
         return self.line.number
 
 
-def commands(status: Iterable[LogLine]) -> list[Command]:
+def parse_commands(status: Iterable[LogLine]) -> list[Command]:
     """Return the commands of a log in order, given its status lines."""
     found: list[Command] = []
     for line in status:
@@ -60,7 +60,7 @@ def is_start(line: LogLine) -> bool:
     return line.stream == "status" and START.match(line.text) is not None
 
 
-def folded_at_first(found: list[Command], line: int | None = None) -> frozenset[int]:
+def choose_folded_commands(found: list[Command], line: int | None = None) -> frozenset[int]:
     """Return the numbers of the commands that succeeded, except the last one and the one with the requested line."""
     return frozenset(
         one.number
@@ -69,7 +69,7 @@ def folded_at_first(found: list[Command], line: int | None = None) -> frozenset[
     )
 
 
-def folds(found: Sequence[Command], folded: frozenset[int], first: int) -> Iterator[Command]:
+def iterate_folded(found: Sequence[Command], folded: frozenset[int], first: int) -> Iterator[Command]:
     """Yield the folded commands that end after line `first`."""
     return (one for one in found if one.number in folded and one.end is not None and one.end > first)
 

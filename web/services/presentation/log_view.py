@@ -59,9 +59,8 @@ class LogView:
         end = min(end, self.at.lines)
         first = max(0, end - count)
         if self.filter != EVERYTHING:
-            first = log_search.first_of_last(
-                self.logs_dir, self.execution, self.at, self.filter, end=end, most=count, seconds=SEARCH_S / 2
-            )
+            span = Span(first=0, end=end, most=count, seconds=SEARCH_S / 2)
+            first = log_search.find_tail_start(self.logs_dir, self.execution, self.at, self.filter, span)
         return self._window(first, *self._lines(first, end, end - first, float("inf")))
 
     def around(self, line: int, count: int) -> Window:
@@ -71,20 +70,20 @@ class LogView:
 
     def _window(self, first: int, lines: list[LogLine], reached: int) -> Window:
         by_line = {command.first: command for command in self.commands}
-        partial = visible_partial(self.at.partial, self.filter)
+        partial = filter_partial(self.at.partial, self.filter)
         return Window(
             first=min([first, *(line.number for line in lines[:1])]),
             next=reached,
             total=self.at.lines,
-            html=Markup(loglines.chunks(lines, by_line)),  # noqa: S704  (escaped there)
-            partial=Markup(loglines.partial(partial)),  # noqa: S704
+            html=Markup(loglines.render_chunks(lines, by_line)),  # noqa: S704  (escaped there)
+            partial=Markup(loglines.render_partial(partial)),  # noqa: S704
             matches=any(line.number not in by_line for line in lines),
         )
 
     def _lines(self, first: int, end: int, count: int, seconds: float) -> tuple[list[LogLine], int]:
         """Return at most `count` lines from `first` up to `end`, and the line that was reached."""
         found, position, until = list[LogLine](), first, time.monotonic() + seconds
-        folds = log_commands.folds(self.commands, self.folded, first)
+        folds = log_commands.iterate_folded(self.commands, self.folded, first)
         for command in takewhile(lambda one: one.first < end, folds):
             lines, position = self._between(position, command.first, count - len(found), until)
             found += lines
@@ -109,12 +108,12 @@ class LogView:
         return lines, lines[-1].number + 1 if len(lines) == count else found.reached
 
 
-def visible(lines: Sequence[LogLine], wanted: Query) -> Iterator[LogLine]:
+def filter_lines(lines: Sequence[LogLine], wanted: Query) -> Iterator[LogLine]:
     """Yield the lines that a page with this filter shows."""
     return (line for line in lines if wanted == EVERYTHING or wanted.matches(line) or log_commands.is_start(line))
 
 
-def visible_partial(partial: Mapping[str, str], wanted: Query) -> dict[str, str]:
+def filter_partial(partial: Mapping[str, str], wanted: Query) -> dict[str, str]:
     """Return the unfinished lines, by stream, that a page with this filter shows."""
     lines = {stream: LogLine(0, 0, stream, text.encode(errors="replace")) for stream, text in partial.items()}
     return {stream: text for stream, text in partial.items() if wanted.matches(lines[stream])}

@@ -29,7 +29,7 @@ RECENT_S = 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class RunningNow:
-    """A running execution. `share` of its usual duration has passed, None if that is unknown; `key` is its main metric."""
+    """A running execution. `share` of its usual duration has passed, None if unknown; `key` is its main metric."""
 
     execution: Execution
     key: str | None
@@ -46,7 +46,7 @@ class WaitingNow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
+class PushProblem:
     """A push or a delivery that failed or ran nothing."""
 
     repository_id: int
@@ -61,17 +61,17 @@ class Problem:
 class Now:
     running: Sequence[RunningNow]
     waiting: Sequence[WaitingNow]
-    problems: Sequence[Problem]
+    problems: Sequence[PushProblem]
 
 
-def now(context: Context, projects: Collection[int] | None) -> Now:
+def collect_activity(context: Context, projects: Collection[int] | None) -> Now:
     """Return what happens in these projects, or in all with None."""
     db = context.db
-    running = executions.first_in_state(db, projects, State.STARTED, RUNNING)
-    queue = executions.first_in_state(db, projects, State.QUEUED, WAITING)
+    running = executions.list_first_in_state(db, projects, State.STARTED, RUNNING)
+    queue = executions.list_first_in_state(db, projects, State.QUEUED, WAITING)
     if len(queue) < WAITING:
-        queue += executions.first_in_state(db, projects, State.CREATED, WAITING - len(queue))
-    reasons = wait_reason.wait_reasons(context, queue) if queue else {}
+        queue += executions.list_first_in_state(db, projects, State.CREATED, WAITING - len(queue))
+    reasons = wait_reason.map_wait_reasons(context, queue) if queue else {}
     return Now(
         running=_running(db, running),
         waiting=[WaitingNow(execution=execution, reason=reasons.get(execution.id, "")) for execution in queue],
@@ -80,38 +80,42 @@ def now(context: Context, projects: Collection[int] | None) -> Now:
 
 
 def _running(db: Database, found: Sequence[Execution]) -> list[RunningNow]:
-    latest = metadata.latest_of(db, [execution.id for execution in found])
-    usual_of = stages.usual_of(db, found)
+    latest = metadata.map_latest_by_execution(db, [execution.id for execution in found])
+    usual_of = stages.map_usual_durations(db, found)
     result = []
     for execution in found:
         values, usual = latest.get(execution.id, {}), usual_of.get(execution.id)
-        key, ran = headline.choose(values), execution_status.seconds(execution) or 0.0
+        key, ran = headline.choose(values), execution_status.compute_run_seconds(execution) or 0.0
         result.append(
             RunningNow(
                 execution=execution,
                 key=key,
                 value=values.get(key) if key is not None else None,
-                spark=charts.sparkline(db, execution.id, key) if key is not None else "",
+                spark=charts.draw_sparkline(db, execution.id, key) if key is not None else "",
                 share=min(1.0, ran / usual) if usual else None,
-                left=stages.left_text(usual, ran) if usual else "",
+                left=stages.format_time_left(usual, ran) if usual else "",
             )
         )
     return result
 
 
-def _problems(db: Database, projects: Collection[int] | None) -> list[Problem]:
-    found = activity.recent_problems(db, projects, clock.after(-RECENT_S), PROBLEMS)
+def _problems(db: Database, projects: Collection[int] | None) -> list[PushProblem]:
+    found = activity.list_recent_problems(db, projects, clock.add_to_now(-RECENT_S), PROBLEMS)
     pushes = [entry.pushes[0] for entry in found if entry.delivery is None]
     of = commits.get_many(db, {push.commit_id for push in pushes if push.commit_id is not None})
-    said, result = verdicts.of_pushes(db, pushes, of), []
+    sentences, result = verdicts.map_by_push(db, pushes, of), []
     for entry in found:
         delivery, push = entry.delivery, None if entry.delivery else entry.pushes[0]
         if push is not None:
-            at, of_repository, sentence = push.created_at, push.repository_id, said[push.id]
+            at, of_repository, sentence = push.created_at, push.repository_id, sentences[push.id]
         elif delivery is not None:
-            at, of_repository, sentence = delivery.received_at, delivery.repository_id, verdict.of_delivery(delivery)
+            at, of_repository, sentence = (
+                delivery.received_at,
+                delivery.repository_id,
+                verdict.judge_delivery(delivery),
+            )
         result.append(
-            Problem(
+            PushProblem(
                 repository_id=of_repository,
                 at=at,
                 verdict=sentence,

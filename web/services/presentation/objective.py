@@ -33,34 +33,34 @@ class Objective:
     def words(self) -> str:
         """The direction in words, such as "lowest"."""
         if self.target is not None:
-            return f"nearest to {formats.number(self.target)}"
+            return f"nearest to {formats.format_number(self.target)}"
         return "lowest" if self.less else "highest"
 
 
-def task_objectives(db: Database, found: Sequence[Task]) -> dict[int, Objective]:
+def map_objectives_by_task(db: Database, found: Sequence[Task]) -> dict[int, Objective]:
     """Return objectives by task id: the declared metric, or else the most important number its executions print."""
-    keys = trials.keys(db, [task.id for task in found])
+    keys = trials.list_keys_by_task(db, [task.id for task in found])
     result: dict[int, Objective] = {}
     for task in found:
-        blueprint = search_facts.declared_search(task)
+        blueprint = search_facts.find_blueprint(task)
         if blueprint is not None and blueprint.target_metric:
-            result[task.id] = objective_of_key(blueprint.target_metric, blueprint.target_value)
+            result[task.id] = make_objective(blueprint.target_metric, blueprint.target_value)
         elif key := headline.choose(dict.fromkeys(keys[task.id], 0)):
-            result[task.id] = objective_of_key(key)
+            result[task.id] = make_objective(key)
     return result
 
 
-def objective_of_key(key: str, target: float | None = None) -> Objective:
+def make_objective(key: str, target: float | None = None) -> Objective:
     """Return the objective for a key; without a target, the key's name determines the direction."""
     return Objective(key=key, target=target, less=headline.less_is_better(key))
 
 
-def best_trials(db: Database, goals: Mapping[int, Objective]) -> dict[int, Trial]:
+def map_best_by_task(db: Database, goals: Mapping[int, Objective]) -> dict[int, Trial]:
     """Return by task id the best execution that ended without error; the first of equals."""
-    return trials.best_trials(db, {task_id: (goal.key, goal.target, goal.less) for task_id, goal in goals.items()})
+    return trials.map_best_by_task(db, {task_id: (goal.key, goal.target, goal.less) for task_id, goal in goals.items()})
 
 
-def best_so_far(goal: Objective, found: Sequence[Trial]) -> list[float | None]:
+def compute_best_so_far(goal: Objective, found: Sequence[Trial]) -> list[float | None]:
     """Return the best value up to each trial, in the order of the search; None before the first value."""
     reached: list[float | None] = []
     for trial in found:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from web.services.presentation import formats
 
 WIDTH, HEIGHT = 480, 200
-LEFT, RIGHT, TOP, BOTTOM = 52, 28, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 68, 28, 10, 24
 Pairs = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class OverlayDrawing:
     """Shapes by index of the execution: `lines` are the points of polylines, `dots` are positions.
 
     `x_ticks` and `y_ticks` are (position, text).
@@ -26,14 +26,14 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class _AxisScale:
     low: float
     high: float
     start: float
     end: float
 
     @classmethod
-    def of(cls, values: Sequence[float], start: float, end: float) -> _Scale:
+    def from_values(cls, values: Sequence[float], start: float, end: float) -> _AxisScale:
         return cls(min(values), max(values), start, end)
 
     def place(self, value: float) -> float:
@@ -46,10 +46,10 @@ class _Scale:
         if self.low == int(self.low) and self.high == int(self.high):
             middle = round(middle)
         marks = (self.low, middle, self.high) if self.high > self.low else (self.low,)
-        return tuple((self.place(mark), formats.number(mark)) for mark in marks)
+        return tuple((self.place(mark), formats.format_number(mark)) for mark in marks)
 
 
-def lines(series: Mapping[int, Pairs]) -> Drawing | None:
+def draw_lines(series: Mapping[int, Pairs]) -> OverlayDrawing | None:
     """Draw the series of several executions in one chart. Returns None if they have no points."""
     if not any(series.values()):
         return None
@@ -59,23 +59,23 @@ def lines(series: Mapping[int, Pairs]) -> Drawing | None:
         for index, pairs in series.items()
         if pairs
     )
-    return Drawing(lines=drawn, x_ticks=x.ticks(), y_ticks=y.ticks())
+    return OverlayDrawing(lines=drawn, x_ticks=x.ticks(), y_ticks=y.ticks())
 
 
-def scatter(xs: Sequence[float | None], ys: Sequence[float | None]) -> Drawing | None:
+def draw_scatter(xs: Sequence[float | None], ys: Sequence[float | None]) -> OverlayDrawing | None:
     """Return the scatter of two values of each execution; None if no execution has both."""
     found = [(i, x, y) for i, (x, y) in enumerate(zip(xs, ys, strict=True)) if x is not None and y is not None]
     if not found:
         return None
     x, y = _scales([pair for _, *pair in found])
     dots = tuple((index, x.place(at), y.place(value)) for index, at, value in found)
-    return Drawing(dots=dots, x_ticks=x.ticks(), y_ticks=y.ticks())
+    return OverlayDrawing(dots=dots, x_ticks=x.ticks(), y_ticks=y.ticks())
 
 
-def _scales(pairs: Sequence[Sequence[float]]) -> tuple[_Scale, _Scale]:
+def _scales(pairs: Sequence[Sequence[float]]) -> tuple[_AxisScale, _AxisScale]:
     return (
-        _Scale.of([x for x, _ in pairs], LEFT, WIDTH - RIGHT),
-        _Scale.of([y for _, y in pairs], HEIGHT - BOTTOM, TOP),
+        _AxisScale.from_values([x for x, _ in pairs], LEFT, WIDTH - RIGHT),
+        _AxisScale.from_values([y for _, y in pairs], HEIGHT - BOTTOM, TOP),
     )
 
 

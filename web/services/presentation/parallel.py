@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from web.config.metadata import as_number
+from web.config.metadata import to_number
 from web.services.presentation import formats
 from web.services.presentation.objective import Objective
 from web.store.trials import Trial
@@ -15,7 +15,7 @@ from web.store.trials import Trial
 WIDTH, HEIGHT = 640, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 60, 36, 12  # margins of the drawing, for labels of the axes
 LINES = 200
-AXES = 7  # of parameters
+AXES = 7  # most axes of parameters
 SHADES = 5
 TICKS = 6
 TICK_GAP = 13  # so that labels do not overlap
@@ -65,7 +65,7 @@ class Scale:
     ticks: tuple[tuple[float, str], ...]
 
 
-def parallel_coordinates(goal: Objective, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
+def draw_chart(goal: Objective, found: Sequence[Trial], parameters: Sequence[str]) -> Parallel | None:
     """Return the drawing; None if there is nothing to compare: fewer than two values, or no parameters."""
     valued = sorted((trial for trial in found if trial.number is not None), key=lambda trial: _cost(goal, trial))
     drawn, names = valued[:LINES], list(parameters[:AXES])
@@ -92,9 +92,9 @@ def parallel_coordinates(goal: Objective, found: Sequence[Trial], parameters: Se
     return Parallel(axes=tuple(axes), lines=tuple(reversed(lines)), left_out=left_out, name_chars=chars)
 
 
-def short_text(text: str, most: int) -> str:
+def shorten_text(text: str, most: int) -> str:
     """Return text cut to at most `most` characters."""
-    shown = formats.one_line(text)
+    shown = formats.to_one_line(text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
@@ -104,7 +104,7 @@ def _cost(goal: Objective, trial: Trial) -> float:
 
 
 def _scale(values: Sequence[Any]) -> Scale:
-    numbers = [as_number(value) if not isinstance(value, str) else None for value in values]
+    numbers = [to_number(value) if not isinstance(value, str) else None for value in values]
     known = [value for value in numbers if value is not None]
     return _numeric(known) if len(known) == len(values) else _words(values)
 
@@ -122,19 +122,19 @@ def _numeric(values: Sequence[float]) -> Scale:
     distinct = sorted(set(values))
     middle = math.sqrt(low) * math.sqrt(high) if logarithmic else low / 2 + high / 2
     marks = distinct if len(distinct) <= TICKS else [low, middle, high]
-    return Scale(place=place, ticks=_apart([(place(mark), formats.number(mark)) for mark in marks]))
+    return Scale(place=place, ticks=_apart([(place(mark), formats.format_number(mark)) for mark in marks]))
 
 
 def _words(values: Sequence[Any]) -> Scale:
     """Return a scale of words in the given order; the best execution's is at the top."""
     texts = list(dict.fromkeys(_text(value) for value in values))
     places = {text: _y(1 - i / (len(texts) - 1) if len(texts) > 1 else 0.5) for i, text in enumerate(texts)}
-    ticks = [(places[text], short_text(text, TICK_CHARS)) for text in texts]
+    ticks = [(places[text], shorten_text(text, TICK_CHARS)) for text in texts]
     return Scale(place=lambda value: places[_text(value)], ticks=_apart(ticks))
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else formats.value(value)
+    return "none" if value is None else formats.format_value(value)
 
 
 def _y(share: float) -> float:

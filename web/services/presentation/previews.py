@@ -48,16 +48,16 @@ def has_preview(name: str) -> bool:
     return name.lower().endswith(PICTURES) or SHOWN.fullmatch(Path(name).suffix) is not None
 
 
-def media_type(path: Path) -> str:
+def detect_media_type(path: Path) -> str:
     """Return the media type of an image or sound of at most MEDIA_BYTES; "" for anything else."""
     with path.open("rb") as file:
         head = file.read(16)
     return "" if path.stat().st_size > MEDIA_BYTES else next((kind for magic, kind in MAGIC if magic.match(head)), "")
 
 
-def preview(path: Path, name: str) -> Preview | None:
+def make_preview(path: Path, name: str) -> Preview | None:
     """Return the preview of a file; None if it is binary or too large."""
-    if media := media_type(path):
+    if media := detect_media_type(path):
         return Preview(media=media.partition("/")[0])
     with path.open("rb") as file:
         head = file.read(TEXT_BYTES + 1)

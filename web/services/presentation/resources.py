@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from core.units import size_text
+from core.units import format_size
 from web.services.presentation import charts
 from web.store import usage
 from web.store.db import Database
@@ -60,17 +60,17 @@ class Resources:
     charts: list[Resource]
 
 
-def resource_charts(db: Database, execution_id: int, start_us: int) -> Resources:
+def make_charts(db: Database, execution_id: int, start_us: int) -> Resources:
     """Return the charts of an execution that started at `start_us`; none before its first sample."""
-    times = usage.time_span(db, execution_id)
+    times = usage.find_time_span(db, execution_id)
     if times is None:
         return Resources(x=[], step_s=0, charts=[])
     first, end = times
     width = max(NARROWEST_US, math.ceil((end - first + 1) / POINTS))
-    found = usage.points(db, execution_id, first, width)
+    found = usage.list_stretches(db, execution_id, first, width)
     numbers = sorted({stretch.number for stretches in found.values() for stretch in stretches})
     x = [round((first + number * width - start_us) / 1e6, 1) for number in numbers]
-    last_of = usage.latest_values(db, execution_id)
+    last_of = usage.get_latest(db, execution_id)
     made = [
         _resource(kind, x, numbers, found, last_of) for kind in TITLES if any(_kind(series) == kind for series in found)
     ]
@@ -91,7 +91,10 @@ def _resource(
         y = [values.get(number) for number in numbers]
         lines.append(
             ChartLine(
-                number=_number(series), last=text(kind, last_of[series]), y=y, heat=_heat(y) if kind == "gpu" else []
+                number=_number(series),
+                last=format_measurement(kind, last_of[series]),
+                y=y,
+                heat=_heat(y) if kind == "gpu" else [],
             )
         )
     last = [last_of[series] for series in names]  # queried after the stretches: a sample may have arrived in between
@@ -102,9 +105,11 @@ def _resource(
         title=one if len(names) == 1 else several.format(len(names)),
         unit="bytes" if kind in BYTES else "percent" if kind == "gpu" else "",
         last=_range(kind, last),
-        largest=text(kind, max(*last, *(stretch.largest for series in names for stretch in found[series]))),
+        largest=format_measurement(
+            kind, max(*last, *(stretch.largest for series in names for stretch in found[series]))
+        ),
         lines=lines,
-        spark=charts.polyline(drawn),
+        spark=charts.draw_polyline(drawn),
     )
 
 
@@ -119,15 +124,15 @@ def _heat(percentages: list[float | None]) -> list[str]:
     return paths
 
 
-def text(kind: str, value: float) -> str:
+def format_measurement(kind: str, value: float) -> str:
     """Format a value of this kind."""
     if kind in BYTES:
-        return size_text(int(value))
+        return format_size(int(value))
     return f"{value:.0f} %" if kind == "gpu" else f"{value:.2f}"
 
 
 def _range(kind: str, values: list[float]) -> str:
-    low, high = text(kind, min(values)), text(kind, max(values))
+    low, high = format_measurement(kind, min(values)), format_measurement(kind, max(values))
     if low == high:
         return low
     number, _, unit = low.partition(" ")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -17,30 +18,30 @@ from web.services.presentation.charts import X_KEYS
 from web.store import execution_search
 from web.store.db import Database
 
-MOST = 200  # parameters
+MOST = 200  # most parameters that are listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunNames(Names):
-    """`metrics` are in order of frequency, with counters such as epochs last; `varying` parameters have several values."""
+    """`metrics` are ordered by frequency, counters such as epochs last; `varying` parameters have several values."""
 
     parameters: tuple[str, ...]
     metrics: tuple[str, ...]
     varying: tuple[str, ...]
 
 
-def of_project(db: Database, project_id: int) -> RunNames:
-    found = [orjson.loads(text) for text in execution_search.parameters(db, project_id)]
-    names = list(dict.fromkeys(name for parameters in found for name in parameters))[:MOST]
-    metrics = execution_search.metrics(db, project_id)
+def load_run_names(db: Database, project_id: int) -> RunNames:
+    found = [orjson.loads(text) for text in execution_search.list_parameters(db, project_id)]
+    names = list(dict.fromkeys(chain.from_iterable(found)))[:MOST]
+    metrics = execution_search.list_metrics(db, project_id)
     metrics.sort(key=lambda name: name.lower() in X_KEYS)
-    varying = set(differing_parameters(found))
+    varying = set(list_differing_parameters(found))
     return RunNames(
         parameters=tuple(names), metrics=tuple(metrics), varying=tuple(name for name in names if name in varying)
     )
 
 
-def differing_parameters(all_parameters: Iterable[Mapping[str, Any]]) -> list[str]:
+def list_differing_parameters(all_parameters: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the parameters with more than one value among the executions that have them, in order of declaration."""
     first: dict[str, Any] = {}
     differing: set[str] = set()

@@ -20,12 +20,12 @@ ON_CHILD_ERROR = {
 }
 
 
-def search_words(kind: str) -> str:
+def format_search_type(kind: str) -> str:
     """Return the display name of a type of search."""
     return TYPES[SearchType(kind)] if kind in set(SearchType) else kind.replace("_", " ")
 
 
-def declared_search(task: Task) -> TaskBlueprint | None:
+def find_blueprint(task: Task) -> TaskBlueprint | None:
     """Return the task as declared in valohai.yaml; None if it is no longer valid: its results must stay visible."""
     try:
         return load_task(task.config, task.name)
@@ -33,7 +33,7 @@ def declared_search(task: Task) -> TaskBlueprint | None:
         return None
 
 
-def search_facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
+def list_facts(blueprint: TaskBlueprint | None) -> list[tuple[str, str]]:
     """List the task's declared settings as (name, text); defaults are omitted, except for the error behaviour."""
     if blueprint is None:
         return []
@@ -57,6 +57,6 @@ def _variant(variant: Variant) -> str:
     """Describe a variant, such as "linear: start 1, end 5, step 2"."""
     if variant.style == "multiple":
         items = variant.rules.get("items")
-        return ", ".join(map(formats.value, items if isinstance(items, list | tuple) else [items]))
-    rules = ", ".join(f"{name} {formats.value(given)}" for name, given in variant.rules.items())
+        return ", ".join(map(formats.format_value, items if isinstance(items, list | tuple) else [items]))
+    rules = ", ".join(f"{name} {formats.format_value(given)}" for name, given in variant.rules.items())
     return rules.removeprefix("value ") if variant.style == "single" else f"{variant.style}: {rules}"

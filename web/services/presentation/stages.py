@@ -11,7 +11,7 @@ from statistics import median
 from core import clock
 from core.model import Execution
 from core.states import FINAL
-from core.units import duration_text
+from core.units import format_duration
 from core.wire import PREPARING
 from web.store import executions
 from web.store.db import Database
@@ -33,9 +33,9 @@ class Stage:
     row: int | None = None
 
 
-def stages(execution: Execution, now: datetime) -> list[Stage]:
+def list_stages(execution: Execution, now: datetime) -> list[Stage]:
     """Return the stages of an execution in their order. Of older releases, preparing is part of the run."""
-    end_at = execution.ended_at or clock.text(now)
+    end_at = execution.ended_at or clock.format_moment(now)
     end, known = _since_creation(execution, end_at), execution.stages
     started = end if execution.started_at is None else _since_creation(execution, execution.started_at)
     over = execution.state in FINAL
@@ -60,25 +60,25 @@ def stages(execution: Execution, now: datetime) -> list[Stage]:
     return found
 
 
-def usual_s(db: Database, execution: Execution) -> float | None:
+def find_usual_duration(db: Database, execution: Execution) -> float | None:
     """Return how long executions of this step usually run; None once it has ended, or without earlier ones."""
-    return usual_of(db, [execution]).get(execution.id)
+    return map_usual_durations(db, [execution]).get(execution.id)
 
 
-def usual_of(db: Database, found: Sequence[Execution]) -> dict[int, float]:
+def map_usual_durations(db: Database, found: Sequence[Execution]) -> dict[int, float]:
     """Return the same by id, for those that have not ended and have earlier ones."""
-    durations = executions.usual_durations(db, [execution for execution in found if execution.state not in FINAL])
+    durations = executions.map_usual_durations(db, [execution for execution in found if execution.state not in FINAL])
     return {execution_id: median(seconds) for execution_id, seconds in durations.items() if seconds}
 
 
 def _since_creation(execution: Execution, moment: str) -> float:
-    return max(0.0, clock.seconds_between(execution.created_at, moment))
+    return max(0.0, clock.count_seconds_between(execution.created_at, moment))
 
 
-def left_text(usual_s: float, ran_s: float) -> str:
+def format_time_left(usual_s: float, ran_s: float) -> str:
     """Format the time that is left if it runs as long as usual."""
     left = usual_s - ran_s
     if left <= 0:
-        return f"usually {duration_text(usual_s)}"
+        return f"usually {format_duration(usual_s)}"
     step = 60 if left > 120 else 10
-    return f"about {duration_text(math.ceil(left / step) * step)} left"
+    return f"about {format_duration(math.ceil(left / step) * step)} left"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from web.services.presentation import formats
 
-WIDTH, HEIGHT = 240, 48  # of a small line; it has a margin of MARGIN above and below
+WIDTH, HEIGHT = 240, 48  # size of a small line; it has a margin of MARGIN above and below
 MARGIN = 3
-TINY = 1e-300  # of a range, which is divided by
+TINY = 1e-300  # smallest range, since it is a divisor
 CHART_WIDTH, CHART_HEIGHT = 1200, 160
 Series = Sequence[tuple[float, float]]
 
@@ -36,35 +37,47 @@ class Trends:
     lines: Mapping[int, Trend]
 
 
-def trends(key: str, series: Mapping[int, Series]) -> Trends | None:
+class _Range(NamedTuple):
+    left: float
+    right: float
+    low: float
+    high: float
+
+
+def draw_trends(key: str, series: Mapping[int, Series]) -> Trends | None:
     """Return the lines of series with at least two points; None if there are none, or if their range is not finite."""
     drawn = {of: pairs for of, pairs in series.items() if len(pairs) > 1}
     if not drawn:
         return None
-    left, right, low, high = _range([pair for pairs in drawn.values() for pair in pairs])
+    ranges = {of: _range(pairs) for of, pairs in drawn.items()}
+    left, right = min(one.left for one in ranges.values()), max(one.right for one in ranges.values())
+    lowest, highest = min(one.low for one in ranges.values()), max(one.high for one in ranges.values())
+    low, high = _apart(lowest, highest)
     if math.isinf(high - low):
         return None
     x = CHART_WIDTH / ((right - left) or 1)
     y = (CHART_HEIGHT - 2 * MARGIN) / (high - low)
     lines: dict[int, Trend] = {}
     for of, pairs in drawn.items():
-        first, last, lowest, highest = _range(pairs)
-        wide, tall = (last - first) or 1, highest - lowest
-        inner = HEIGHT - 2 * MARGIN
+        first, (bottom, top) = ranges[of].left, _apart(ranges[of].low, ranges[of].high)
+        wide, tall, inner = (ranges[of].right - first) or 1, top - bottom, HEIGHT - 2 * MARGIN
         points = " ".join(
-            f"{WIDTH * (at - first) / wide:.0f},{MARGIN + inner * (highest - value) / tall:.0f}" for at, value in pairs
+            [f"{WIDTH * (at - first) / wide:.0f},{MARGIN + inner * (top - value) / tall:.0f}" for at, value in pairs]
         )
         scale_x, scale_y = x * wide / WIDTH, y * tall / inner
-        move_x, move_y = x * (first - left), MARGIN + y * (high - highest) - MARGIN * scale_y
+        move_x, move_y = x * (first - left), MARGIN + y * (high - top) - MARGIN * scale_y
         transform = f"translate({move_x:.1f} {move_y:.1f}) scale({scale_x:.4g} {scale_y:.4g})"
         lines[of] = Trend(points=points, transform=transform)
-    values = [value for pairs in drawn.values() for _, value in pairs]
-    return Trends(key=key, low=formats.number(min(values)), high=formats.number(max(values)), lines=lines)
+    return Trends(key=key, low=formats.format_number(lowest), high=formats.format_number(highest), lines=lines)
 
 
-def _range(pairs: Series) -> tuple[float, float, float, float]:
-    """Return the first and the last x, and a range of y that is not empty."""
-    low, high = min(y for _, y in pairs), max(y for _, y in pairs)
+def _range(pairs: Series) -> _Range:
+    ys = [y for _, y in pairs]
+    return _Range(pairs[0][0], pairs[-1][0], min(ys), max(ys))
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """Return a range that is not empty."""
     if high - low < TINY:
-        low, high = low - (abs(low) or 1) / 1e6 - TINY, high + (abs(high) or 1) / 1e6 + TINY
-    return pairs[0][0], max(x for x, _ in pairs), low, high
+        return low - (abs(low) or 1) / 1e6 - TINY, high + (abs(high) or 1) / 1e6 + TINY
+    return low, high

@@ -22,12 +22,12 @@ class Trouble:
     is_approval: bool = False
 
 
-def of_projects(db: Database, found: Sequence[Project]) -> list[Trouble]:
+def list_troubles(db: Database, found: Sequence[Project]) -> list[Trouble]:
     """List the problems of projects, in the order of the projects."""
     ids = [project.id for project in found]
-    waiting, repositories = approvals.counts(db), projects.repositories(db, *ids)
-    since = clock.after(-RECENT_S)
-    refused = deliveries.refused_since_accepted(db, ids, since)
+    waiting, repositories = approvals.count_by_project(db), projects.list_repositories(db, *ids)
+    since = clock.add_to_now(-RECENT_S)
+    refused = deliveries.summarize_refused(db, ids, since)
     return [
         trouble
         for project in found

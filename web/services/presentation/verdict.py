@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from core.model import Commit, Target, TargetKind
+from core.model import Commit, TargetKind
 from core.states import State
 from core.text import join_words
 from web.store.deliveries import Delivery, DeliveryState
@@ -38,7 +38,7 @@ class Verdict:
     tone: Tone
 
 
-def of_push(push: Push, commit: Commit | None, runs: Sequence[RunCount], *, waits: bool = False) -> Verdict:
+def judge_push(push: Push, commit: Commit | None, runs: Sequence[RunCount], *, waits: bool = False) -> Verdict:
     """Return the verdict on a push; `runs` are the standalone runs that it launched. `waits`: for approval, still."""
     if runs:
         return _of_runs(runs, push.skipped)
@@ -53,16 +53,16 @@ def of_push(push: Push, commit: Commit | None, runs: Sequence[RunCount], *, wait
         return Verdict(text=text, tone=Tone.FAILED if push.problems else Tone.IGNORED)
     if push.result is PushResult.LAUNCHED:
         return Verdict(text=f"{push.outcome}, deleted since", tone=Tone.IGNORED)
-    wrong = push.problems or push.result is PushResult.DELETED or push.outcome.startswith("failed: ")
+    wrong = push.problems or push.result in (PushResult.DELETED, PushResult.FAILED)
     return Verdict(text=push.outcome or "nothing ran", tone=Tone.FAILED if wrong else Tone.IGNORED)
 
 
-def of_commit(commit: Commit, runs: Sequence[RunCount]) -> Verdict:
+def judge_commit(commit: Commit, runs: Sequence[RunCount]) -> Verdict:
     """Return the verdict on a commit that was never pushed."""
     return _of_runs(runs, ()) if runs else _configuration_problem(commit) or Verdict(text="no runs", tone=Tone.IGNORED)
 
 
-def of_delivery(delivery: Delivery) -> Verdict:
+def judge_delivery(delivery: Delivery) -> Verdict:
     """Return the verdict on a delivery that has no pushes."""
     match delivery.state:
         case DeliveryState.STORED if delivery.message:
@@ -77,12 +77,9 @@ def of_delivery(delivery: Delivery) -> Verdict:
             return Verdict(text=delivery.message or "nothing ran", tone=Tone.IGNORED)
 
 
-def count_text(targets: Iterable[Target]) -> str:
-    """Count targets by kind, such as "2 executions, 1 task and 1 pipeline"."""
-    return _counted(Counter(target.kind for target in targets))
-
-
-def _counted(counts: Counter[TargetKind]) -> str:
+def format_run_counts(kinds: Iterable[TargetKind]) -> str:
+    """Count runs by kind, such as "2 executions, 1 task and 1 pipeline"; `kinds` may be a Counter."""
+    counts = Counter(kinds)
     return join_words([f"{n} {noun}{'' if n == 1 else 's'}" for kind, noun in NOUNS.items() if (n := counts[kind])])
 
 
@@ -94,13 +91,13 @@ def _of_runs(runs: Sequence[RunCount], skipped: Sequence[tuple[str, str]]) -> Ve
         states[WORDS.get(run.state, "waiting")] += run.count
     failed = list(dict.fromkeys(run.target.name for run in runs if run.state is State.ERROR))
     if len(states) == 1 and not failed:
-        text = f"{_counted(kinds)} {next(iter(states))}"
+        text = f"{format_run_counts(kinds)} {next(iter(states))}"
     else:
         words = ("running", "waiting", "stopped") if failed else ("running", "waiting", "stopped", "succeeded")
         parts = [f"{states[word]} {word}" for word in words if states[word]]
         if failed:
             parts.append(f"{states['failed']} failed: {_named(failed)}")
-        text = ", ".join((_counted(kinds), *parts))
+        text = ", ".join((format_run_counts(kinds), *parts))
     if skipped:
         text += f"; skipped: {_named([label for label, _ in skipped])}"
     return Verdict(text=text, tone=_tone(states))
@@ -118,11 +115,11 @@ def _configuration_problem(commit: Commit) -> Verdict | None:
     if commit.config_state == "missing":
         return Verdict(text=commit.problems[0], tone=Tone.IGNORED)
     if commit.config_state == "broken":
-        return Verdict(text=broken_text(commit.yaml_path, commit.problems), tone=Tone.FAILED)
+        return Verdict(text=explain_invalid_configuration(commit.yaml_path, commit.problems), tone=Tone.FAILED)
     return None
 
 
-def broken_text(yaml_path: str, problems: Sequence[str]) -> str:
+def explain_invalid_configuration(yaml_path: str, problems: Sequence[str]) -> str:
     """Say where a configuration is not valid, such as "valohai.yaml line 4: unknown key 'comand'"."""
     first = problems[0] if problems else "is not valid"
     if first.startswith("line "):

@@ -18,15 +18,15 @@ from core.errors import GitError, InputTooLarge, InvalidFields, InvalidInput, Pr
 from core.git import PackageSpool
 from core.model import Commit, Project, Repository, User
 from core.packages import PackageLimits
-from core.text import printable
+from core.text import make_printable
 from web.config.steps.parse import YAML_BYTES
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting
-from web.services.repositories.commit_head import ReadBudget, ReadConfiguration, read_content
+from web.services.repositories.commit_head import ReadBudget, read_content
 from web.store import audit, commits, projects
 from web.store.audit import Act, Kind
-from web.store.commits import NewCommit
+from web.store.commits import NewCommit, ReadConfiguration
 from web.store.db import transaction
 
 REF = "adhoc"  # shown in place of a branch
@@ -59,9 +59,9 @@ def store(context: Context, project: Project, creator: User, package: Package) -
     """
     if known := commits.find_by_identifier(context.db, project.id, package.identifier):
         return known, False
-    repository = hosting.repository_of(context.db, project)
+    repository = hosting.get_repository(context.db, project)
     yaml_path = package.yaml_path or project.yaml_path
-    message = printable(package.description, " ").strip()[:DESCRIPTION_CHARS] or UNTITLED
+    message = make_printable(package.description, " ").strip()[:DESCRIPTION_CHARS] or UNTITLED
     with closing(PackageSpool(context.config.git_dir, level=_level(package))) as spool:
         configuration = _checked(context, package, spool, yaml_path)
         sha = spool.add_commit(author=creator.username, message=message, seconds=_now())
@@ -69,7 +69,7 @@ def store(context: Context, project: Project, creator: User, package: Package) -
         path = _prepared(context, project, repository)
         with git.locked(path):
             sha = git.write_commit(path, package.sha256, spool, sha)
-            info = git.commit_info(path, sha)
+            info = git.get_commit(path, sha)
             new = NewCommit(
                 project_id=project.id,
                 repository_id=repository.id,
@@ -107,8 +107,8 @@ def _prepared(context: Context, project: Project, repository: Repository) -> Pat
     """Return the path of the project's repository, which may not exist before its first push or fetch."""
     if repository.forge == projects.HOSTED:
         return hosting.prepare(context, project, repository)
-    path = hosting.repository_path(context.config, repository)
-    with locks.held(context.config.git_dir / "prepare.lock"):
+    path = hosting.get_repository_path(context.config, repository)
+    with locks.hold(context.config.git_dir / "prepare.lock"):
         git.init_mirror(path)
     return path
 
@@ -116,7 +116,7 @@ def _prepared(context: Context, project: Project, repository: Repository) -> Pat
 def _checked(context: Context, package: Package, spool: PackageSpool, yaml_path: str) -> ReadConfiguration:
     """Copy a package into the spool and return its configuration. Raises InvalidInput and DiskFull."""
     data = _copy(context, package, spool, yaml_path)
-    shown = printable(yaml_path)[:200]
+    shown = make_printable(yaml_path)[:200]
     if data is None:
         raise InvalidInput(f"the package has no {shown}", field="yaml_path", code="does_not_exist")
     if len(data) > YAML_BYTES:
@@ -133,7 +133,7 @@ def _copy(context: Context, package: Package, spool: PackageSpool, yaml_path: st
     wanted = yaml_path.encode("utf-8", "replace")
     package.file.seek(0)
     try:
-        for entry in packages.entries(
+        for entry in packages.iterate_entries(
             package.file, package.size, PackageLimits(files=limits.package_files, bytes=limits.package_unpacked)
         ):
             disk.check(context.config, entry.size)
@@ -149,14 +149,14 @@ def _copy(context: Context, package: Package, spool: PackageSpool, yaml_path: st
     return data
 
 
-def with_default_configuration(context: Context, project: Project, commit: Commit) -> Commit | None:
+def apply_default_configuration(context: Context, project: Project, commit: Commit) -> Commit | None:
     """Return ad-hoc code with the configuration at the project's own path; None if it has none that can run.
 
     `vh` uploads the same files only once, whatever configuration they are to be run with.
     """
     if not commit.adhoc or commit.yaml_path == project.yaml_path:
         return None
-    path = hosting.repository_path(context.config, projects.repository(context.db, commit.repository_id))
+    path = hosting.get_repository_path(context.config, projects.get_repository(context.db, commit.repository_id))
     try:
         data = git.read_file(path, commit.sha, project.yaml_path, YAML_BYTES)
     except GitError:
@@ -172,9 +172,9 @@ def prune(context: Context) -> None:
 
     May be killed anywhere: refs whose rows were deleted are deleted the next time.
     """
-    for repository in projects.all_repositories(context.db):
-        path = hosting.repository_path(context.config, repository)
-        if path.exists() and git.adhoc_commits(path):
+    for repository in projects.list_all_repositories(context.db):
+        path = hosting.get_repository_path(context.config, repository)
+        if path.exists() and git.list_adhoc_commits(path):
             git.tidy(path, collect=_prune(context, repository, path))
 
 
@@ -184,8 +184,8 @@ def _prune(context: Context, repository: Repository, path: Path) -> bool:
     with git.locked(path):
         if age:
             with transaction(db):
-                commits.delete_unused_adhoc(db, repository.id, clock.after(-age))
-        found, kept = git.adhoc_commits(path), commits.adhoc_identifiers(db, repository.id)
+                commits.delete_unused_adhoc(db, repository.id, clock.add_to_now(-age))
+        found, kept = git.list_adhoc_commits(path), commits.list_adhoc_identifiers(db, repository.id)
         gone = [name for name in found if f"~{name}" not in kept]
         git.forget_adhoc(path, gone)
     return bool(gone)

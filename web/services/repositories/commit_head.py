@@ -20,12 +20,14 @@ from typing import Any
 from core import git
 from core.config import LimitsConfig
 from core.errors import GitError, InvalidYaml, UnreadYaml
-from core.model import Commit, Project
+from core.model import Project
 from web.config.steps.parse import YAML_BYTES
-from web.config.steps.sandbox import SECONDS, parse_limited
-from web.config.steps.version import parser_version
-from web.store import commits
+from web.config.steps.parse_in_child import SECONDS, parse_limited
+from web.config.steps.version import compute_parser_version
+from web.store import commits, deliveries
+from web.store.commits import ReadConfiguration
 from web.store.db import Database
+from web.store.deliveries import Delivery
 
 MISSING_ATTEMPTS = 5  # forges may announce a commit seconds before serving it; a missing one was force-pushed away
 
@@ -34,18 +36,13 @@ class CommitMissing(GitError):
     """Raised if an event names a commit that the repository does not have, or does not have yet."""
 
 
+def may_arrive(delivery: Delivery) -> bool:
+    """Return whether a commit that a delivery names, and that is missing, is waited for. An early attempt never ends it."""
+    return delivery.attempts < MISSING_ATTEMPTS or not deliveries.is_due(delivery)
+
+
 class HeadRefused(GitError):
     """Raised if the head of a fork's pull request exceeds the limits of size or time for fetching from forks."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadConfiguration:
-    """A configuration as `commits.upsert_commit` records it; `config_state` is ok, missing or broken."""
-
-    config_state: str
-    config: Any
-    problems: tuple[str, ...]
-    config_key: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +85,7 @@ def read_head(db: Database, project: Project, path: Path, name: str, budget: Rea
         raise CommitMissing("the repository has no such commit")
     known = commits.find_by_identifier(db, project.id, info.sha)
     if known is not None and known.yaml_path == project.yaml_path and known.config_key != commits.UNREAD:
-        return Head(info=info, **_copied(known))
+        return Head(info=info, **{field.name: getattr(known, field.name) for field in fields(ReadConfiguration)})
     try:
         data = git.read_file(path, info.sha, project.yaml_path, YAML_BYTES)
     except GitError as error:
@@ -101,16 +98,12 @@ def read_head(db: Database, project: Project, path: Path, name: str, budget: Rea
 
 def read_content(db: Database, data: bytes, budget: ReadBudget) -> ReadConfiguration:
     """Return the configuration of this content of valohai.yaml, copied from a commit with the same content."""
-    key = f"{hashlib.sha256(data).hexdigest()} {parser_version()} {budget.limits.config_items}"
-    if same := commits.with_configuration(db, key):
-        return ReadConfiguration(**_copied(same))
+    key = f"{hashlib.sha256(data).hexdigest()} {compute_parser_version()} {budget.limits.config_items}"
+    if same := commits.find_configuration(db, key):
+        return same
     try:
         config, problems = budget.parse(data)
     except InvalidYaml as error:
         key = commits.UNREAD if isinstance(error, UnreadYaml) else key
         return ReadConfiguration(config_state="broken", config=None, problems=tuple(error.problems), config_key=key)
     return ReadConfiguration(config_state="ok", config=config, problems=problems, config_key=key)
-
-
-def _copied(commit: Commit) -> dict[str, Any]:
-    return {field.name: getattr(commit, field.name) for field in fields(ReadConfiguration)}

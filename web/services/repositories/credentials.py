@@ -12,9 +12,9 @@ from core.model import Repository
 from hooks.apis.base import Api
 from hooks.apis.client import Client
 from hooks.apis.registry import APIS
+from web.services.context import Context
 from web.services.forges import enqueue
 from web.services.repositories import hosting
-from web.services.vault import Vault
 from web.store import audit, forge_access, outbox, projects
 from web.store.audit import Act, Kind
 from web.store.db import Database, transaction
@@ -43,20 +43,22 @@ class Access:
         return self.api.git_login(self.token)
 
 
-def load_access(db: Database, vault: Vault, repository: Repository) -> Access | None:
+def load_access(context: Context, repository: Repository) -> Access | None:
     """Return the access to a repository's forge; None without a token or a forge with an API."""
-    stored, api = forge_access.token(db, repository.id), APIS.get(repository.forge)
+    stored, api = forge_access.find_token(context.db, repository.id), APIS.get(repository.forge)
     if stored is None or api is None:
         return None
-    token = vault.decrypt(stored).decode()
-    return Access(api=api, url=api_url(repository), name=repository_name(repository), token=token, stored=stored)
+    token = context.vault.decrypt(stored).decode()
+    return Access(
+        api=api, url=get_api_url(repository), name=get_repository_name(repository), token=token, stored=stored
+    )
 
 
 def has_forge_api(repository: Repository) -> bool:
     return repository.forge in APIS
 
 
-def no_api_reason(forge: str) -> str:
+def explain_missing_api(forge: str) -> str:
     """Return why a repository of this kind takes no API token, and how to give access to a private one."""
     if forge == projects.HOSTED:
         return "a project that is pushed to this server has no forge, so it takes no API token"
@@ -66,17 +68,17 @@ def no_api_reason(forge: str) -> str:
     )
 
 
-def repository_name(repository: Repository) -> str:
+def get_repository_name(repository: Repository) -> str:
     """Return the repository's name on its forge: from its deliveries, before the first one from its URL."""
-    remote = hosting.remote_of(repository)
+    remote = hosting.find_remote(repository)
     if repository.full_name or remote is None:
         return repository.full_name
     return remote.path.removeprefix(_below(repository, remote)).lstrip("/")
 
 
-def api_url(repository: Repository) -> str:
+def get_api_url(repository: Repository) -> str:
     """Return the address of the forge's API: as set, else the usual one of such a forge; "" if unknown."""
-    api, remote = APIS.get(repository.forge), hosting.remote_of(repository)
+    api, remote = APIS.get(repository.forge), hosting.find_remote(repository)
     if repository.api_url or api is None or remote is None or not remote.page:
         return repository.api_url
     return api.api_url(f"{remote.site}/{_below(repository, remote)}".rstrip("/"))
@@ -99,14 +101,15 @@ def _below(repository: Repository, remote: RemoteUrl) -> str:
     return "" if api is None or api.NESTED else path.rpartition("/")[0].rpartition("/")[0]
 
 
-def set_token(db: Database, vault: Vault, repository: Repository, token: str) -> None:
+def set_token(context: Context, repository: Repository, token: str) -> None:
     """Replace the API token, "" to remove it, and enqueue the commits of the last day. Raises InvalidInput."""
     if token and not has_forge_api(repository):
-        raise InvalidInput(no_api_reason(repository.forge))
+        raise InvalidInput(explain_missing_api(repository.forge))
     if token and not TOKEN.fullmatch(token):
         raise InvalidInput(f"a token must have 4 to 2,000 ASCII characters and no spaces, this one has {len(token)}")
+    db = context.db
     with transaction(db):
-        forge_access.set_token(db, repository.id, vault.encrypt(token.encode()) if token else None)
+        forge_access.set_token(db, repository.id, context.vault.encrypt(token.encode()) if token else None)
         outbox.drop_due(db, repository.id)
         act = Act.CHANGE if token else Act.REMOVE
         audit.record(db, act, Kind.CREDENTIALS, "API token of the Git host", repository.project_id)

@@ -32,7 +32,7 @@ class FetchRules:
                 raise GitError(
                     f"its URL {url[:200]!r} is relative to the repository's, which was pushed to this server and has none"
                 )
-            url = relative(parent.address, url)
+            url = resolve_relative_url(parent.address, url)
         remote = git_url.parse(url, allow_local=self.allow_local, allow_http=self.allow_http)
         home = self.home
         if remote.scheme == "file":
@@ -52,7 +52,7 @@ class FetchRules:
         return self.login
 
 
-def relative(base: str, url: str) -> str:
+def resolve_relative_url(base: str, url: str) -> str:
     """Resolve a relative URL in .gitmodules by git's rules. Raises GitError if it leaves the host."""
     base, prefix = base.rstrip("/"), base.partition("://")[0] + "://" if "://" in base else ""
     while url.startswith(("./", "../")):

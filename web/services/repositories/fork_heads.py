@@ -17,7 +17,7 @@ from core.model import PullRequestEvent, Repository
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, remotes
-from web.services.repositories.commit_head import MISSING_ATTEMPTS, CommitMissing, HeadRefused
+from web.services.repositories.commit_head import CommitMissing, HeadRefused, may_arrive
 from web.services.triggers.planning import EventSource
 from web.store.pull_requests import PullRequest
 
@@ -40,9 +40,9 @@ def fetch(context: Context, source: EventSource, event: PullRequestEvent) -> str
     retried, and after MISSING_ATTEMPTS the current head counts. Raises HeadRefused beyond the limits.
     """
     config, ref = context.config, f"refs/pull/{event.number}/head"
-    path = hosting.forks_path(config, source.repository)
+    path = hosting.get_forks_path(config, source.repository)
     bounds = git.Bounds(
-        bytes=min(config.git.fork_bytes, max(1, disk.available_bytes(config))), all_bytes=config.git.forks_bytes
+        bytes=min(config.git.fork_bytes, max(1, disk.compute_available_bytes(config))), all_bytes=config.git.forks_bytes
     )
     try:
         git.init_forks(path, source.path)
@@ -54,17 +54,17 @@ def fetch(context: Context, source: EventSource, event: PullRequestEvent) -> str
         ) from None
     except GitError as error:
         raise CommitMissing(str(error)) from None
-    sha = git.resolve(path, git.pinned(ref))
+    sha = git.resolve(path, git.to_pinned_ref(ref))
     if sha is None:
         raise CommitMissing(f"the repository has no commit {event.sha}")
-    if not sha.startswith(event.sha) and source.delivery.attempts < MISSING_ATTEMPTS:
+    if not sha.startswith(event.sha) and may_arrive(source.delivery):
         raise CommitMissing(f"its head is {sha} there, not {event.sha}")
     return sha
 
 
 def fetch_whole(context: Context, repository: Repository, sha: str, fork_url: str = "") -> None:
     """Fetch an approved commit with history into the mirror. Raises CommitMissing and the errors of `remotes.fetch`."""
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     remotes.fetch(context, repository, [] if fork_url else [sha])
     if fork_url and git.resolve(path, sha) is None:
         try:
@@ -78,7 +78,7 @@ def fetch_whole(context: Context, repository: Repository, sha: str, fork_url: st
 def forget(config: Config, repository: Repository, number: int) -> None:
     """Delete the head of a closed pull request. If that fails, the next one that is closed deletes it too."""
     try:
-        git.forget_head(hosting.forks_path(config, repository), f"refs/pull/{number}/head")
+        git.forget_head(hosting.get_forks_path(config, repository), f"refs/pull/{number}/head")
     except GitError as error:
         logger.warning("repository=%d pull request %d: %s", repository.id, number, error)
 
@@ -87,12 +87,12 @@ def _place(context: Context, repository: Repository, event: PullRequestEvent) ->
     """Return the remote and the ref of the head: in the repository itself, else in the fork. Raises GitError."""
     limit = context.config.git.fork_time
     if event.fetch_ref:
-        return remotes.source(context, repository, time_limit_s=limit), event.fetch_ref
+        return remotes.make_source(context, repository, time_limit_s=limit), event.fetch_ref
     if not event.fetch_url:
         raise CommitMissing("its fork was deleted")
-    home = hosting.remote_of(repository)
+    home = hosting.find_remote(repository)
     fork = git_url.parse(event.fetch_url, allow_local=False, allow_http=context.config.git.allow_http)
     if home is None or fork.site.lower() != home.site.lower():
         raise CommitMissing(f"{fork.address} is on another host than the repository and is not fetched")
-    source = git.fork_source(event.fetch_url, allow_http=context.config.git.allow_http, time_limit_s=limit)
+    source = git.make_fork_source(event.fetch_url, allow_http=context.config.git.allow_http, time_limit_s=limit)
     return source, f"refs/heads/{event.head_branch}"

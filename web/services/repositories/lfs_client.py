@@ -22,7 +22,7 @@ from core.errors import GitError
 from core.git import TooSlow
 from core.git import url as git_url
 from core.git.lfs import Pointer
-from core.text import printable
+from core.text import make_printable
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
 ANSWER_BYTES = 4 * 1024**2
@@ -92,7 +92,7 @@ class LfsClient:
     def _answer(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        place = self._printable(git_url.without_credentials(url))
+        place = self._printable(git_url.remove_credentials(url))
         if urlsplit(url).scheme not in (("https", "http") if self._allow_http else ("https",)):
             raise GitError(f"{place} is not https; [git] allow_http turns http on")
         try:
@@ -121,10 +121,10 @@ class LfsClient:
     def _printable(self, text: str) -> str:
         for secret in self._authorization.values():
             text = text.replace(secret, "…")
-        return printable(text, " ")[: 2 * SHOWN]
+        return make_printable(text, " ")[: 2 * SHOWN]
 
 
-def basic(user: str, password: str | None) -> dict[str, str]:
+def make_basic_header(user: str, password: str | None) -> dict[str, str]:
     """Return the header for a user and a password; empty without a password."""
     if not password:
         return {}

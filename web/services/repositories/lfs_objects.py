@@ -24,7 +24,7 @@ Missing = Callable[[Pointer, str], None]
 Progress = Callable[[str], None]
 
 
-def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: FetchRules) -> RemoteUrl:
+def choose_server(remote: RemoteUrl, settings: dict[str, str], rules: FetchRules) -> RemoteUrl:
     """Return the Git LFS server of a repository: from .lfsconfig, else below its own address. Raises GitError."""
     if url := settings.get("lfs.url", ""):
         return rules.place(url, remote)
@@ -34,7 +34,7 @@ def endpoint(remote: RemoteUrl, settings: dict[str, str], rules: FetchRules) -> 
     return git_url.parse(f"{remote.site}/{path}", allow_local=False, allow_http=rules.allow_http)
 
 
-def excluded(settings: dict[str, str], path: str) -> bool:
+def is_excluded(settings: dict[str, str], path: str) -> bool:
     """Return whether .lfsconfig excludes a file from fetching."""
     patterns = [pattern.strip().strip("/") for pattern in settings.get("lfs.fetchexclude", "").split(",")]
     return any(globs.matches(found, path) for pattern in patterns if pattern for found in (pattern, f"{pattern}/**"))
@@ -103,7 +103,7 @@ class Fetcher:
             return
         try:
             disk.check(self._config, pointer.size)
-            chunks = disk.guarded(self._config, content(pointer))
+            chunks = disk.guard_chunks(self._config, content(pointer))
             lfs.store_object(self._path, pointer.oid, pointer.size, chunks)
         except (GitError, DiskFull) as error:
             self._missing(pointer, str(error))

@@ -26,7 +26,7 @@ BEGUN = "begun."
 
 def mark_push_started(config: Config, repository: Repository) -> IO[bytes]:
     """Mark the start of a push. The caller unlinks the returned file, by its name, once the push is recorded."""
-    folder = hosting.repository_path(config, repository) / post_receive.FOLDER
+    folder = hosting.get_repository_path(config, repository) / post_receive.FOLDER
     file = open(folder / f"{BEGUN}{secrets.token_hex(8)}", "xb")  # noqa: SIM115  stays open during the push
     locks.take(file.fileno())
     return file
@@ -45,20 +45,20 @@ def record_lost_pushes(context: Context, repository: Repository) -> None:
     A later push of the same branch may have been recorded, so the branches' reflogs are compared too. What a push does
     that is still running, or is stored and not ingested, is not known yet: the next sweep looks again then.
     """
-    db, path = context.db, hosting.repository_path(context.config, repository)
+    db, path = context.db, hosting.get_repository_path(context.config, repository)
     left = [file for file in (path / post_receive.FOLDER).glob(f"{BEGUN}*") if _is_free(file)]
     if not left:
         return
     since = int(min(file.stat().st_mtime for file in left))  # a reflog has whole seconds
-    updates, there = git.branch_updates(path, since), _current_refs(path)
-    if _has_other_pushes(path, left) or deliveries.next_stored(db, repository.id, 0) is not None:
+    updates, there = git.list_branch_updates(path, since), git.list_refs(path)
+    if _has_other_pushes(path, left) or deliveries.find_next_stored(db, repository.id, 0) is not None:
         return
-    recorded, known = pushes.last_pushes(db, repository.id), pushes.updates_since(db, repository.id, since)
+    recorded, known = pushes.map_commits_by_ref(db, repository.id), pushes.list_updates_since(db, repository.id, since)
     for update in updates:
         if update not in known:
             _store(db, repository, {update.ref: (update.before, update.after)})
         recorded[update.ref] = update.after
-    if moved := ref_updates.ref_updates_between(recorded, there):
+    if moved := ref_updates.compare_refs(recorded, there):
         _store(db, repository, moved)
     for file in left:
         file.unlink(missing_ok=True)
@@ -72,10 +72,6 @@ def _has_other_pushes(path: Path, left: list[Path]) -> bool:
 
 def _store(db: Database, repository: Repository, moved: Mapping[str, tuple[str, str]]) -> None:
     ref_updates.store_ref_updates(db, repository, repository.forge, f"unrecorded-{secrets.token_hex(16)}", moved)
-
-
-def _current_refs(path: Path) -> dict[str, ref_updates.Names]:
-    return {ref: (target, git.resolve(path, ref) or target) for ref, target in git.refs(path).items()}
 
 
 def _is_free(file: Path) -> bool:

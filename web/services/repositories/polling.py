@@ -4,7 +4,7 @@ The answer is compared with the recorded pushes; differences become a stored del
 ingesting it records where they point at that time.
 
 Each due repository is polled with `git ls-remote` in a thread, at most four at once. The difference to
-`pushes.last_pushes` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref
+`pushes.map_commits_by_ref` becomes one delivery of source `poll` in the format of our own hook. Its id is a hash of the ref
 updates and of the last recorded push, so that it is stored once.
 
 The first poll writes push rows without a delivery and runs nothing. These rows do not make an event known, because a
@@ -34,7 +34,7 @@ from web.services.context import Context
 from web.services.repositories import ref_updates, remotes
 from web.store import deliveries, projects, pushes
 from web.store.db import transaction
-from web.store.deliveries import POLL
+from web.store.deliveries import OwnSource
 
 LONGEST_WAIT_S = 3600.0  # between two polls of a remote that does not answer
 LOOK_LIMIT_S = 20.0  # while somebody waits
@@ -57,17 +57,20 @@ class Poller:
         self._seen: dict[int, dict[tuple[str, str], float]] = {}
 
     def due(self, context: Context) -> list[int]:
-        """Return the repositories that are due; on the first call all of them."""
+        """Return the repositories that are due, the most overdue first; on the first call all of them.
+
+        With more remotes than can be polled in their interval, another order would starve those at its end.
+        """
         now, due = time.monotonic(), []
-        for repository in projects.fetched_from_elsewhere(context.db):
-            wait = polling_interval(context, repository)
+        for repository in projects.list_remote_repositories(context.db):
+            wait = get_interval(context, repository)
             if wait and self._next.get(repository.id, now) <= now:
                 due.append(repository.id)
-        return due
+        return sorted(due, key=lambda repository_id: self._next.get(repository_id, 0.0))
 
     def poll(self, context: Context, repository_id: int) -> bool:
         """Poll one repository; return whether there is a new delivery. An error of git becomes its `fetch_problem`."""
-        repository = projects.repository(context.db, repository_id)
+        repository = projects.get_repository(context.db, repository_id)
         failures = self._failures.get(repository_id, 0) + 1
         self._failures[repository_id] = failures  # counts as failed until it succeeds, whatever is raised
         self._plan(context, repository)
@@ -83,7 +86,7 @@ class Poller:
 
     def _plan(self, context: Context, repository: Repository) -> None:
         """Plan the next poll; if differences wait for webhooks, as soon as `[git] poll_grace` has passed."""
-        now, usual = time.monotonic(), polling_interval(context, repository)
+        now, usual = time.monotonic(), get_interval(context, repository)
         failures, seen = self._failures.get(repository.id, 0), self._seen.get(repository.id, {})
         wait = min(usual * 2.0**failures, max(usual, LONGEST_WAIT_S)) * (1 + _share(repository.id))
         if seen and not failures:
@@ -93,17 +96,23 @@ class Poller:
     def _compare(self, context: Context, repository: Repository, there: Mapping[str, tuple[str, ...]]) -> bool:
         if repository.polled_at is None:
             with transaction(context.db):
-                recorded = pushes.last_pushes(context.db, repository.id)  # inside: a push may be recorded concurrently
+                recorded = pushes.map_commits_by_ref(
+                    context.db, repository.id
+                )  # inside: a push may be recorded concurrently
                 found = {ref: names[-1] for ref, names in there.items() if ref not in recorded}
                 pushes.add_found(context.db, repository.id, found, FOUND)
                 projects.set_polled(context.db, repository.id)
             return False
-        recorded = pushes.last_pushes(context.db, repository.id)
-        moved = self._reportable(context, repository, ref_updates.ref_updates_between(recorded, there))
+        recorded = pushes.map_commits_by_ref(context.db, repository.id)
+        moved = self._reportable(context, repository, ref_updates.compare_refs(recorded, there))
         new, told = False, dict(itertools.islice(moved.items(), git.MAX_REFS))  # the others still differ next time
         if told:
             _, new = ref_updates.store_ref_updates(
-                context.db, repository, POLL, _name(pushes.newest_ref_update(context.db, repository.id), told), told
+                context.db,
+                repository,
+                OwnSource.POLL,
+                _name(pushes.get_newest_update_id(context.db, repository.id), told),
+                told,
             )
         projects.set_polled(context.db, repository.id)
         return new
@@ -128,24 +137,24 @@ def look_now(context: Context, repository: Repository) -> tuple[int, Moved]:
     if repository.polled_at is None:
         return 0, {}
     there = remotes.list_refs(context, repository, time_limit_s=LOOK_LIMIT_S)
-    moved = ref_updates.ref_updates_between(pushes.last_pushes(context.db, repository.id), there)
+    moved = ref_updates.compare_refs(pushes.map_commits_by_ref(context.db, repository.id), there)
     told = dict(itertools.islice(moved.items(), git.MAX_REFS))
     if not told:
         return 0, {}
-    name = _name(pushes.newest_ref_update(context.db, repository.id), told)
-    return ref_updates.store_ref_updates(context.db, repository, POLL, name, told)[0], told
+    name = _name(pushes.get_newest_update_id(context.db, repository.id), told)
+    return ref_updates.store_ref_updates(context.db, repository, OwnSource.POLL, name, told)[0], told
 
 
-def polling_interval(context: Context, repository: Repository) -> float:
+def get_interval(context: Context, repository: Repository) -> float:
     """Return the seconds between two polls of a remote repository; 0 if it is never polled."""
     settings = context.config.git
     return settings.poll_webhooks if deliveries.has_webhooks(context.db, repository.id) else settings.poll
 
 
-def with_current_tips(path: Path, event: PushEvent) -> PushEvent:
+def update_event(path: Path, event: PushEvent) -> PushEvent:
     """Return an event found by polling, updated to where its ref points in the mirror that was just fetched."""
     now = git.resolve(path, event.ref)
-    if now is None and event.ref in git.refs(path):
+    if now is None and event.ref in git.list_refs(path):
         return event  # a tag of an object that is not a commit
     return replace(event, after=now or "0" * len(event.before))
 

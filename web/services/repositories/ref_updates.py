@@ -14,7 +14,7 @@ FOLLOWED = ("refs/heads/", "refs/tags/")
 Names = Sequence[str]  # the object a ref points to and, for an annotated tag, also its commit
 
 
-def ref_updates_between(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
+def compare_refs(recorded: Mapping[str, str], there: Mapping[str, Names]) -> dict[str, tuple[str, str]]:
     """Return by ref the commits before and after, of each branch and tag that differs from the recorded state."""
     known = {ref: after for ref, after in recorded.items() if ref.startswith(FOLLOWED)}
     found = {}

@@ -26,40 +26,40 @@ def fetch(
     """Update the mirror from the remote, with these commits and the refs `more`. Raises GitError or InvalidDelivery."""
     if any(len(sha) > SHA_1_CHARS for sha in shas):  # every retry would fail, for three days
         raise InvalidDelivery(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
-    path = hosting.repository_path(context.config, repository)
-    remote = source(context, repository)
+    path = hosting.get_repository_path(context.config, repository)
+    remote = make_source(context, repository)
     git.init_mirror(path)
     with _advice(context, repository):
         git.fetch(path, remote, shas=shas, more=more)
     projects.set_fetched(context.db, repository.id)
 
 
-def source(context: Context, repository: Repository, *, time_limit_s: float = FETCH_LIMIT_S) -> git.RemoteSource:
+def make_source(context: Context, repository: Repository, *, time_limit_s: float = FETCH_LIMIT_S) -> git.RemoteSource:
     """Return a repository's remote with credentials, as functions of `core.git` take it. Raises GitError."""
     if repository.url is None:
         raise GitError(
             f"repository {repository.id} has no URL to fetch from: `pushmill hook install` on this machine sets it"
         )
     rules = context.config.git
-    return git.source_of(
+    return git.make_remote_source(
         repository.url,
-        login(context, repository),
+        get_login(context, repository),
         allow_local=rules.allow_local,
         allow_http=rules.allow_http,
         time_limit_s=time_limit_s,
     )
 
 
-def login(context: Context, repository: Repository) -> git.Login:
+def get_login(context: Context, repository: Repository) -> git.Login:
     """Return the credentials of a repository; for http those of the URL, else those derived from the API token."""
-    db, vault, user, password = context.db, context.vault, "", ""
-    key = projects.ssh_key(db, repository.id) if repository.deploy_key else None
+    user, password = "", ""
+    key = projects.find_ssh_key(context.db, repository.id) if repository.deploy_key else None
     if repository.has_login:
-        user, password = git_logins.of(db, vault, repository.id)
-    if not password and repository.has_token and (access := credentials.load_access(db, vault, repository)):
+        user, password = git_logins.load_login(context, repository.id)
+    if not password and repository.has_token and (access := credentials.load_access(context, repository)):
         token_user, password = access.git_login()
         user = user or token_user
-    ssh_key = vault.decrypt(key) if key else None
+    ssh_key = context.vault.decrypt(key) if key else None
     return git.Login(ssh_key=ssh_key, user=user or git.TOKEN_USER, password=password or None)
 
 
@@ -67,9 +67,9 @@ def list_refs(
     context: Context, repository: Repository, *, time_limit_s: float = LISTING_LIMIT_S
 ) -> dict[str, tuple[str, ...]]:
     """Return the branches and tags of the remote, as `git.remote_refs` does. Raises GitError."""
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     with _advice(context, repository):
-        found = git.remote_refs(path, source(context, repository, time_limit_s=time_limit_s))
+        found = git.list_remote_refs(path, make_source(context, repository, time_limit_s=time_limit_s))
     if any(len(names[0]) > SHA_1_CHARS for names in found.values()):
         raise GitError(f"the repository names its objects by SHA-256, {post_receive.ONLY_SHA_1}")
     return found
@@ -87,8 +87,8 @@ def _advice(context: Context, repository: Repository) -> Iterator[None]:
 
 def _credentials_advice(context: Context, repository: Repository) -> str:
     """Return how to set the credentials for fetching over http. A password in the URL takes precedence over a token."""
-    name, remote = projects.get(context.db, repository.project_id).name, hosting.remote_of(repository)
-    _, password = git_logins.of(context.db, context.vault, repository.id)
+    name, remote = projects.get(context.db, repository.project_id).name, hosting.find_remote(repository)
+    _, password = git_logins.load_login(context, repository.id)
     missing = f"its {'user and password' if password else 'credentials'} are missing, wrong or not enough"
     if credentials.has_forge_api(repository) and not password:
         return f"{missing}: `pushmill project set-token {name}` stores a token"

@@ -19,23 +19,23 @@ from core.git.lfs import Pointer
 from core.git.modules import Module
 from core.git.url import RemoteUrl
 from core.model import Execution, Repository
-from core.text import printable
+from core.text import make_printable
 from web.services import disk
 from web.services.context import Context
 from web.services.repositories import hosting, lfs_objects, remotes
 from web.services.repositories.fetch_rules import FetchRules
-from web.services.repositories.lfs_client import basic
+from web.services.repositories.lfs_client import make_basic_header
 from web.services.repositories.lfs_objects import Fetcher
 from web.store import commits, projects, sources
 from web.store.db import Database, transaction
-from web.store.sources import FAILED, Source
+from web.store.sources import CommitSources, SourceState
 
 RETRY_S = 10.0  # a failure is not retried earlier
 PROGRESS_S = 1.0
 SHOWN = 20  # reasons stored for one commit
 
 
-def ensure_requested(db: Database, execution: Execution) -> Source:
+def ensure_requested(db: Database, execution: Execution) -> CommitSources:
     """Return the state of the sources of an execution's commit, and request them if they are not requested yet.
 
     Sources that failed more than RETRY_S ago are requested again. A commit known only from pull requests of forks gets
@@ -44,12 +44,16 @@ def ensure_requested(db: Database, execution: Execution) -> Source:
     commit = commits.get(db, execution.commit_id)
     if not commits.is_trusted(db, commit.id):
         refusal = ("", "submodules and Git LFS files of a fork's commit are not fetched before it is approved")
-        return Source(
-            repository_id=commit.repository_id, sha=commit.sha, state=FAILED, missing=(refusal,), changed_at=""
+        return CommitSources(
+            repository_id=commit.repository_id,
+            sha=commit.sha,
+            state=SourceState.FAILED,
+            missing=(refusal,),
+            changed_at="",
         )
     with transaction(db):
         found = sources.find(db, commit.repository_id, commit.sha)
-        if found is None or (found.state == FAILED and found.changed_at < clock.after(-RETRY_S)):
+        if found is None or (found.state is SourceState.FAILED and found.changed_at < clock.add_to_now(-RETRY_S)):
             sources.request(db, commit.repository_id, commit.sha)
             found = sources.find(db, commit.repository_id, commit.sha)
     assert found is not None  # noqa: S101  (just inserted)
@@ -58,8 +62,8 @@ def ensure_requested(db: Database, execution: Execution) -> Source:
 
 def fetch_wanted(context: Context, repository_id: int) -> None:
     """Fetch the requested sources of a repository's commits. May be killed anywhere."""
-    repository = projects.repository(context.db, repository_id)
-    while sha := sources.wanted(context.db, repository_id):
+    repository = projects.get_repository(context.db, repository_id)
+    while sha := sources.find_wanted(context.db, repository_id):
         preparation = _Preparation(context, repository, sha)
         try:
             preparation.run()
@@ -88,33 +92,39 @@ class _Preparation:
         self._said_at = 0.0
         self._prefix = ""
         self._deadline = time.monotonic() + context.config.git.sources_time
-        self._modules = hosting.modules_path(context.config, repository)
+        self._modules = hosting.get_modules_path(context.config, repository)
         self._rules = FetchRules(
-            home=hosting.remote_of(repository) if repository.url else None,
-            login=remotes.login(context, repository),
+            home=hosting.find_remote(repository) if repository.url else None,
+            login=remotes.get_login(context, repository),
             hosts=context.config.git.submodule_hosts,
             allow_local=context.config.git.allow_local,
             allow_http=context.config.git.allow_http,
         )
         self._fetcher = Fetcher(
-            hosting.lfs_path(context.config, repository), context.config, self._deadline, self._lacks_object, self._say
+            hosting.get_lfs_path(context.config, repository),
+            context.config,
+            self._deadline,
+            self._lacks_object,
+            self._say,
         )
 
     def run(self) -> None:
-        self._commit(hosting.repository_path(self._context.config, self._repository), self._sha, "", self._rules.home)
+        self._commit(
+            hosting.get_repository_path(self._context.config, self._repository), self._sha, "", self._rules.home
+        )
 
     def _commit(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None) -> None:
         """Fetch the sources of one commit in the repository at `path`, which came from `remote`, recursively."""
-        needed = git.needed(path, sha)
+        needed = git.find_needed(path, sha)
         if needed.pointers:
             self._objects(path, sha, prefix, remote, needed.pointers)
-        declared = git.submodules(path, sha) if needed.submodules else {}
+        declared = git.read_submodules(path, sha) if needed.submodules else {}
         for place, commit in needed.submodules:
             self._submodule(prefix + place, commit, declared.get(place), remote)
 
     def _objects(self, path: Path, sha: str, prefix: str, remote: RemoteUrl | None, pointers: list[Pointer]) -> None:
-        settings = git.lfs_settings(path, sha)
-        out = {pointer.path for pointer in pointers if lfs_objects.excluded(settings, pointer.path)}
+        settings = git.read_lfs_settings(path, sha)
+        out = {pointer.path for pointer in pointers if lfs_objects.is_excluded(settings, pointer.path)}
         self.skipped += [(prefix + name, ".lfsconfig excludes it") for name in sorted(out)]
         self._prefix = prefix
         lacking = self._fetcher.lacks([pointer for pointer in pointers if pointer.path not in out])
@@ -131,15 +141,15 @@ class _Preparation:
 
     def _lfs_server(self, path: Path, remote: RemoteUrl, settings: dict[str, str]) -> tuple[RemoteUrl, dict[str, str]]:
         """Return the Git LFS server of a repository, and the headers that authenticate to it."""
-        server = lfs_objects.endpoint(remote, settings, self._rules)
+        server = lfs_objects.choose_server(remote, settings, self._rules)
         if remote.scheme == "ssh" and "lfs.url" not in settings:
             with contextlib.suppress(GitError):  # not every host has it; the https credentials count then
                 source = self._source(remote.address, remote, self._rules.login_for(remote))
-                href, headers = git.lfs_login(path, source)
+                href, headers = git.fetch_lfs_login(path, source)
                 allow_http = self._context.config.git.allow_http
                 return git_url.parse(href, allow_local=False, allow_http=allow_http) if href else server, headers
         login = self._rules.login_for(server)
-        return server, basic(server.username or login.user, server.password or login.password)
+        return server, make_basic_header(server.username or login.user, server.password or login.password)
 
     def _submodule(self, place: str, sha: str, module: Module | None, parent: RemoteUrl | None) -> None:
         if module is None or module.update == "none":
@@ -152,7 +162,7 @@ class _Preparation:
                 raise GitError(
                     f"the commit has more than the {self._context.config.git.submodules} of [git] submodules"
                 )
-            self._say(f"Fetching submodule {printable(place)[:300]}")
+            self._say(f"Fetching submodule {make_printable(place)[:300]}")
             remote = self._rules.place(module.url, parent)
             disk.check(self._context.config, 0)
             self._fetch(remote, sha)
@@ -171,11 +181,13 @@ class _Preparation:
             self._fetch_from(f"{remote.address}.git", remote, login, sha)  # GitLab redirects to this
 
     def _fetch_from(self, address: str, remote: RemoteUrl, login: git.Login, sha: str) -> None:
-        limit = min(self._context.config.git.submodule_bytes, max(1, disk.available_bytes(self._context.config)))
+        limit = min(
+            self._context.config.git.submodule_bytes, max(1, disk.compute_available_bytes(self._context.config))
+        )
         git.fetch_submodule(self._modules, self._source(address, remote, login), sha, max_bytes=limit)
 
     def _source(self, address: str, remote: RemoteUrl, login: git.Login) -> git.RemoteSource:
-        return git.source_of(
+        return git.make_remote_source(
             address,
             replace(login, user=remote.username or login.user, password=remote.password or login.password),
             allow_local=self._context.config.git.allow_local,
@@ -189,4 +201,4 @@ class _Preparation:
     def _say(self, message: str) -> None:
         if time.monotonic() - self._said_at >= PROGRESS_S:
             self._said_at = time.monotonic()
-            sources.progress(self._context.db, self._repository.id, self._sha, message)
+            sources.set_message(self._context.db, self._repository.id, self._sha, message)

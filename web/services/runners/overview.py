@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core.model import Runner
-from core.units import duration_text, size_text
+from core.units import format_duration, format_size
 from web.services.presentation import formats
 from web.services.scheduling.dispatch import is_online
 from web.store import executions, projects, runners
@@ -69,7 +69,7 @@ class RunnerView:
     running: tuple[Running, ...]
 
 
-def runner_state(runner: Runner, now: datetime) -> str:
+def compute_runner_state(runner: Runner, now: datetime) -> str:
     """Return NEVER, LOST, DRAINING or ONLINE."""
     if runner.last_seen_at is None:
         return NEVER
@@ -78,62 +78,64 @@ def runner_state(runner: Runner, now: datetime) -> str:
     return DRAINING if runner.draining else ONLINE
 
 
-def runner_views(db: Database, visible: Collection[int] | None = None) -> list[RunnerView]:
+def list_runner_views(db: Database, visible: Collection[int] | None = None) -> list[RunnerView]:
     """List all runners by name; their executions only of visible projects, or of all with None."""
-    load, now = runners.load(db), datetime.now(UTC)
-    everyone = runners.listing(db)
-    held = running(db, everyone, visible)
-    return [_view(runner, load.get(runner.id, NO_LOAD), held[runner.id], now) for runner in everyone]
+    load, now = runners.map_load(db), datetime.now(UTC)
+    found = runners.list_runners(db)
+    held = list_running_by_runner(db, found, visible)
+    return [_view(runner, load.get(runner.id, NO_LOAD), held[runner.id], now) for runner in found]
 
 
-def running(db: Database, found: Sequence[Runner], visible: Collection[int] | None = None) -> dict[int, list[Running]]:
+def list_running_by_runner(
+    db: Database, found: Sequence[Runner], visible: Collection[int] | None = None
+) -> dict[int, list[Running]]:
     """List by runner id the executions of visible projects whose lease it holds."""
-    names = {project.id: project.name for project in projects.listing(db, visible)}
+    names = {project.id: project.name for project in projects.list_projects(db, visible)}
     result: dict[int, list[Running]] = {runner.id: [] for runner in found}
-    for held in executions.started_on(db, *result):
+    for held in executions.list_started_on(db, *result):
         if project := names.get(held.project_id):
             result[held.runner_id or 0].append(Running(project=project, counter=held.counter, step=held.step))
     return result
 
 
-def runner_facts(view: RunnerView) -> list[tuple[str, str]]:
+def list_runner_facts(view: RunnerView) -> list[tuple[str, str]]:
     """List (label, text) of the known facts about the runner's machine."""
     versions = [("pushmill", view.version), ("Docker", view.docker_version), ("driver", view.driver_version)]
     load = f"{view.load:.1f}" + (f" of {view.cpu_count}" if view.cpu_count else "")
     found = (
         ("versions", ", ".join(f"{what} {number}" for what, number in versions if number)),
-        ("gpus", gpus_text(view)),
+        ("gpus", format_gpus(view)),
         ("projects", ", ".join(view.projects)),
         ("load", load if view.version else ""),
-        ("memory", size_text(view.memory_bytes) if view.memory_bytes else ""),
-        ("free disk", size_text(view.free_disk_bytes) if view.free_disk_bytes else ""),
-        ("clock", clock_text(view)),
+        ("memory", format_size(view.memory_bytes) if view.memory_bytes else ""),
+        ("free disk", format_size(view.free_disk_bytes) if view.free_disk_bytes else ""),
+        ("clock", format_clock_offset(view)),
         *(("problem", problem) for problem in view.problems),
     )
     return [(label, text) for label, text in found if text]
 
 
-def gpus_text(view: RunnerView) -> str:
+def format_gpus(view: RunnerView) -> str:
     """Describe the GPUs, such as "8 x NVIDIA A100 (80 GiB)"."""
     kinds: dict[str, int] = {}
     for gpu in view.gpus:
-        kind = f"{gpu.name} ({size_text(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
+        kind = f"{gpu.name} ({format_size(gpu.memory_bytes)})" if gpu.memory_bytes else gpu.name
         kinds[kind] = kinds.get(kind, 0) + 1
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
 
 
-def capacity_text(view: RunnerView) -> str:
+def format_capacity(view: RunnerView) -> str:
     """Describe the usage, such as "1 of 4 slots and 2 of 8 GPUs in use"."""
     counts = ((view.slots_used, view.slots, "slot"), (view.gpus_used, len(view.gpus), "GPU"))
     parts = [f"{used} of {there} {what}{'' if there == 1 else 's'}" for used, there, what in counts if there]
     return f"{' and '.join(parts)} in use" if parts else ""
 
 
-def clock_text(view: RunnerView) -> str:
+def format_clock_offset(view: RunnerView) -> str:
     """Describe by how much the clock is off; "" if it is right."""
     if abs(view.clock_off_s) < CLOCK_OFF_S:
         return ""
-    return f"{duration_text(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server"
+    return f"{format_duration(abs(view.clock_off_s))} {'ahead of' if view.clock_off_s > 0 else 'behind'} the server"
 
 
 def _view(runner: Runner, load: Load, held: Sequence[Running], now: datetime) -> RunnerView:
@@ -141,7 +143,7 @@ def _view(runner: Runner, load: Load, held: Sequence[Running], now: datetime) ->
     return RunnerView(
         id=runner.id,
         name=runner.name,
-        state=runner_state(runner, now),
+        state=compute_runner_state(runner, now),
         draining=runner.draining,
         environments=runner.environments,
         projects=runner.projects,
@@ -179,7 +181,7 @@ def _gpu(item: dict[str, Any]) -> GpuView:
 
 
 def _text(value: Any) -> str:
-    return formats.one_line(value[:CHARACTERS]) if isinstance(value, str) else ""
+    return formats.to_one_line(value[:CHARACTERS]) if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> float:

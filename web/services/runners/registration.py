@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit
 from core.config import Config
 from core.errors import CannotStart, ConfigError, Conflict, InvalidInput, NotFound
 from core.model import Runner
-from core.names import check_environment, check_runner, unknown
+from core.names import check_environment, check_runner, explain_unknown_name
+from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.runners import redis_users
 from web.store import audit, environments, executions, projects, runners, users
@@ -36,7 +37,7 @@ COMMAND = f"pushmill runner --config {CONFIG_FILE} --data /var/lib/pushmill"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Credentials:
+class RunnerCredentials:
     """Credentials of a runner, shown only once. `notes` are sentences for the administrator."""
 
     name: str
@@ -66,7 +67,7 @@ class MissingSetup:
     lines: str
 
 
-def missing_setup(config: Config) -> MissingSetup | None:
+def find_missing_setup(config: Config) -> MissingSetup | None:
     """Return what the server lacks for runners on other machines; None if nothing."""
     scheme = urlsplit(config.redis.url).scheme
     if scheme in ("redis", "rediss"):
@@ -86,10 +87,10 @@ def missing_setup(config: Config) -> MissingSetup | None:
     return None
 
 
-def by_name(db: Database, name: str) -> Runner:
-    runner = runners.by_name(db, name)
+def get_by_name(db: Database, name: str) -> Runner:
+    runner = runners.find_by_name(db, name)
     if runner is None:
-        raise NotFound(unknown("runner", name, [other.name for other in runners.listing(db)]))
+        raise NotFound(explain_unknown_name("runner", name, [other.name for other in runners.list_runners(db)]))
     return runner
 
 
@@ -105,25 +106,26 @@ NO_CHANGE = RunnerLimits()
 
 
 def register(
-    db: Database, config: Config, queues: Queues, name: str, slugs: Sequence[str], limits: RunnerLimits = NO_CHANGE
-) -> Credentials:
+    context: Context, queues: Queues, name: str, slugs: Sequence[str], limits: RunnerLimits = NO_CHANGE
+) -> RunnerCredentials:
     """Create a runner, or register an existing one again.
 
     An existing one keeps its executions; its old token and password stop working.
     """
+    db = context.db
     check_runner(name)
     if not slugs:
         raise InvalidInput("name at least one environment that the runner serves, such as `default`")
     for slug in slugs:
         check_environment(slug)
     _check(db, limits)
-    made, sha256 = _credentials(config, name)
+    made, sha256 = _credentials(context.config, name)
     redis_users.grant(queues.connection, name, sha256)
     with transaction(db):
         for slug in slugs:
             environments.ensure(db, slug)
         runners.add(db, name, made.token, list(dict.fromkeys(slugs)), sha256)
-        _limit(db, by_name(db, name), limits)
+        _limit(db, get_by_name(db, name), limits)
         audit.record(db, Act.CREATE, Kind.RUNNER, name, detail=", ".join(slugs))
     return made
 
@@ -132,7 +134,7 @@ def limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
     """Set the limits of a runner. It keeps its running executions; unclaimed ones wait for any runner again."""
     _check(db, limits)
     with transaction(db):
-        _limit(db, by_name(db, runner.name), limits)
+        _limit(db, get_by_name(db, runner.name), limits)
         executions.unplace(db, runner.id)
         audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="limits")
 
@@ -141,7 +143,7 @@ def _check(db: Database, limits: RunnerLimits) -> None:
     if limits.slots is not None and not 0 <= limits.slots <= MOST_SLOTS:
         raise InvalidInput(f"slots must be a number from 0 to {MOST_SLOTS}, got {limits.slots}")
     for name in limits.projects or ():
-        projects.by_name(db, name)
+        projects.get_by_name(db, name)
 
 
 def _limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
@@ -150,12 +152,12 @@ def _limit(db: Database, runner: Runner, limits: RunnerLimits) -> None:
     runners.set_limits(db, runner.id, most_slots, wanted)
 
 
-def rotate(db: Database, config: Config, queues: Queues, runner: Runner) -> Credentials:
+def rotate(context: Context, queues: Queues, runner: Runner) -> RunnerCredentials:
     """Create a new token and password; the old ones stop working at once."""
-    made, sha256 = _credentials(config, runner.name)
-    with transaction(db):
-        runners.set_token(db, runner.id, made.token, sha256)
-        audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="new credentials")
+    made, sha256 = _credentials(context.config, runner.name)
+    with transaction(context.db):
+        runners.set_token(context.db, runner.id, made.token, sha256)
+        audit.record(context.db, Act.CHANGE, Kind.RUNNER, runner.name, detail="new credentials")
     redis_users.grant(queues.connection, runner.name, sha256)
     return made
 
@@ -174,13 +176,14 @@ def resume(db: Database, runner: Runner) -> None:
         audit.record(db, Act.CHANGE, Kind.RUNNER, runner.name, detail="resume")
 
 
-def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, force: bool) -> None:
+def remove(context: Context, queues: Queues, runner: Runner, *, force: bool) -> None:
     """Mark a runner as removed; its token and its Redis user stop working.
 
     Raises Conflict if it runs executions, unless `force` is set: then they are lost.
     """
+    db = context.db
     with transaction(db):
-        held = executions.started_on(db, runner.id)
+        held = executions.list_started_on(db, runner.id)
         if held and not force:
             count = "1 execution" if len(held) == 1 else f"{len(held)} executions"
             raise Conflict(
@@ -191,19 +194,19 @@ def remove(db: Database, logs_dir: Path, queues: Queues, runner: Runner, *, forc
         runners.remove(db, runner.id)
         audit.record(db, Act.REMOVE, Kind.RUNNER, runner.name, detail="with its executions" if held else "")
     for execution in held:
-        lifecycle.lose(db, logs_dir, execution, f"Runner {runner.name} was removed")
+        lifecycle.lose(context, execution, f"Runner {runner.name} was removed")
     redis_users.revoke(queues.connection, runner.name)
     queues.forget(runner.name)
 
 
-def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
+def _credentials(config: Config, name: str) -> tuple[RunnerCredentials, str]:
     """Create credentials; also return the hash of the Redis password."""
     if name == config.runner.name:
         raise InvalidInput(
             f"{name} is the runner of the server's own machine, and the server creates its token; "
             f"to replace it, remove {config.runner_dir / 'token'} and start the server again"
         )
-    password = users.new_token()
+    password = users.make_token()
     redis_url, notes = _redis_url(config, name, password)
     server_url = config.server.url.rstrip("/")
     if not server_url and config.server.host in EVERYWHERE:
@@ -213,17 +216,19 @@ def _credentials(config: Config, name: str) -> tuple[Credentials, str]:
         notes += (
             f"The server listens on {config.server.host} only: set [server] url and listen where other machines can reach it.",
         )
-    made = Credentials(name=name, token=users.new_token(), redis_url=redis_url, server_url=server_url, notes=notes)
-    return made, users.fingerprint(password)
+    made = RunnerCredentials(
+        name=name, token=users.make_token(), redis_url=redis_url, server_url=server_url, notes=notes
+    )
+    return made, users.hash_secret(password)
 
 
 def _redis_url(config: Config, name: str, password: str) -> tuple[str, tuple[str, ...]]:
     """Return the Redis URL of a runner, and notes. Raises ConfigError if Redis does not accept remote runners."""
-    login = f"{redis_users.redis_user(name)}:{password}"
+    login = f"{redis_users.make_username(name)}:{password}"
     given, address = urlsplit(config.redis.url), config.redis.listen_address
     if given.scheme in ("redis", "rediss"):
         return given._replace(netloc=f"{login}@{given.netloc.rpartition('@')[2]}").geturl(), ()
-    if (lacking := missing_setup(config)) or address is None:
+    if (lacking := find_missing_setup(config)) or address is None:
         raise ConfigError(lacking.problem if lacking else "")
     host, port = address
     if host in EVERYWHERE:

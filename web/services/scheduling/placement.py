@@ -23,7 +23,7 @@ class Capacity:
 
     def could(self, execution: WaitingExecution) -> bool:
         """Return whether the runner serves the environment and project, and has the capacity when idle."""
-        enough = device_count(self.runner) >= execution.gpus if execution.gpus else self.runner.slots > 0
+        enough = count_devices(self.runner) >= execution.gpus if execution.gpus else self.runner.slots > 0
         serves = execution.environment in self.runner.environments and self.runner.takes(execution.project)
         return enough and serves
 
@@ -37,11 +37,11 @@ class Capacity:
             self.slots -= 1
 
 
-def capacity(runner: Runner, load: Load = NO_LOAD) -> Capacity:
-    return Capacity(runner, runner.slots - load.slots, device_count(runner) - load.devices)
+def compute_capacity(runner: Runner, load: Load = NO_LOAD) -> Capacity:
+    return Capacity(runner, runner.slots - load.slots, count_devices(runner) - load.devices)
 
 
-def device_count(runner: Runner) -> int:
+def count_devices(runner: Runner) -> int:
     """Return how many GPUs a runner reports."""
     gpus = runner.info.get("gpus")
     return len(gpus) if isinstance(gpus, list) else 0

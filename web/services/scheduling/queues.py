@@ -24,10 +24,10 @@ SWEEP = "web.processes.sweep.sweep"
 JOB_TTL_S = 600  # expiry of the hash of a job whose worker was killed; waiting executions are handed over again
 NUDGE_KEY = "pushmill:nudged"  # set while a sweep waits in the queue, so that a thousand deliveries create one job
 NUDGE_TTL_S = 5  # a nudge whose job was lost can be repeated after this
-NUDGE_GAP_S = 0.01  # between nudges in the background: a flood of deliveries causes at most a hundred a second
+NUDGE_GAP_S = 0.025  # time between nudges in the background: a flood of deliveries causes at most forty a second
 
 
-def redis_url(config: Config) -> str:
+def get_redis_url(config: Config) -> str:
     """Return the URL of Redis: configured, or the private Redis of this data directory."""
     if config.redis.url:
         return config.redis.url
@@ -53,8 +53,9 @@ class Queues:
         self._wanted.set()
         with self._starting:
             if self._nudger is None:
-                self._nudger = threading.Thread(target=self._nudge_when_wanted, name="nudger", daemon=True)
-                self._nudger.start()
+                nudger = threading.Thread(target=self._nudge_when_wanted, name="nudger", daemon=True)
+                nudger.start()  # may fail, and is tried again at the next call then
+                self._nudger = nudger
 
     def _nudge_when_wanted(self) -> None:
         while self._wanted.wait():

@@ -44,9 +44,9 @@ class Quota:
 def load_quota(db: Database) -> Quota:
     """Return the current limits and usage. Inside a transaction they stay valid until its end."""
     quota = Quota(
-        {project.id: project.max_executions for project in projects.listing(db)},
-        {environment.slug: environment.max_executions for environment in environments.listing(db)},
+        {project.id: project.max_executions for project in projects.list_projects(db)},
+        {environment.slug: environment.max_executions for environment in environments.list_environments(db)},
     )
-    for project_id, environment, state, count in executions.occupied(db):
+    for project_id, environment, state, count in executions.count_occupying(db):
         quota.take(project_id, environment, state, count)
     return quota

@@ -17,16 +17,16 @@ from web.store.db import Database
 from web.store.runners import Load
 
 
-def wait_reason(context: Context, execution: Execution) -> str:
+def explain_wait(context: Context, execution: Execution) -> str:
     """Return why an execution does not run yet; "" if it is neither created nor queued."""
-    return wait_reasons(context, [execution]).get(execution.id, "")
+    return map_wait_reasons(context, [execution]).get(execution.id, "")
 
 
-def wait_reasons(context: Context, found: Sequence[Execution]) -> dict[int, str]:
+def map_wait_reasons(context: Context, found: Sequence[Execution]) -> dict[int, str]:
     """Return by id why executions do not run yet, for those that are created or queued."""
     waiting = [execution for execution in found if execution.state in WAITING]
     facts = _Facts(context.db)
-    shortage = disk.shortage(context.config) if waiting else ""
+    shortage = disk.explain_shortage(context.config) if waiting else ""
     return {e.id: shortage if shortage and e.runner_id is None else _why(facts, e) for e in waiting}
 
 
@@ -38,15 +38,15 @@ class _Facts:
 
     @cached_property
     def runners(self) -> list[Runner]:
-        return runners.listing(self.db)
+        return runners.list_runners(self.db)
 
     @cached_property
     def load(self) -> dict[int, Load]:
-        return runners.load(self.db)
+        return runners.map_load(self.db)
 
     @cached_property
     def projects(self) -> dict[int, str]:
-        return {project.id: project.name for project in projects.listing(self.db)}
+        return {project.id: project.name for project in projects.list_projects(self.db)}
 
     @cached_property
     def quota(self) -> quota.Quota:
@@ -58,7 +58,7 @@ class _Facts:
         seen: Counter[tuple[State, str]] = Counter()
         result: dict[int, int] = {}
         for state in sorted(WAITING):
-            for waiting in executions.waiting(self.db, state):
+            for waiting in executions.list_waiting(self.db, state):
                 result[waiting.id] = seen[state, waiting.environment]
                 seen[state, waiting.environment] += 1
         return result
@@ -96,7 +96,7 @@ def _why_no_runner(execution: Execution, serving: Sequence[Runner]) -> str:
     open_ones = [runner for runner in online if takes_more(runner)]
     if not open_ones:
         return f"Every online runner {where} is draining"
-    most = max(map(placement.device_count, open_ones))
+    most = max(map(placement.count_devices, open_ones))
     if execution.gpus > most:
         has = f"the most is {most}" if most else "they have none"
         return f"No online runner {where} has {_gpus(execution.gpus)}: {has}"
@@ -108,7 +108,7 @@ def _why_no_runner(execution: Execution, serving: Sequence[Runner]) -> str:
 def _why_no_capacity(facts: _Facts, execution: Execution, serving: Sequence[Runner]) -> str:
     of_each = [(runner, facts.load.get(runner.id, runners.NO_LOAD)) for runner in serving if takes_more(runner)]
     if execution.gpus:
-        total = sum(placement.device_count(runner) for runner, _ in of_each)
+        total = sum(placement.count_devices(runner) for runner, _ in of_each)
         free = total - sum(taken.devices for _, taken in of_each)
         sentence = f"Needs {_gpus(execution.gpus)}: {free} of {total} in environment {execution.environment} are free"
         if free >= execution.gpus:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
 
-RANDOM_FIRST = 20  # executions; later ones are chosen from the results
+RANDOM_FIRST = 20  # executions with random values; those of later ones are chosen from the results
 TRIES = 10  # attempts to get a new combination from optuna; then any untried one is taken
 
 Point = tuple[Any, ...]  # one code per dimension
@@ -96,7 +96,7 @@ def suggest_values(search: Search, found: Sequence[Trial], many: int) -> list[di
             first = search.values(place)
             point = _point(axes, {name: convert_value(axes[name].parameter, value) for name, value in first.items()})
         else:
-            point = _asked(study, axes, visited)
+            point = _ask_for_point(study, axes, visited)
         if point in visited:
             point = _unvisited(search, axes, visited, place)
         visited.add(point)
@@ -121,7 +121,7 @@ def _study(search: Search, axes: Mapping[str, _Axis], found: Sequence[Trial], se
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     blueprint = search.blueprint
-    wanted = objective.objective_of_key(blueprint.target_metric, blueprint.target_value)
+    wanted = objective.make_objective(blueprint.target_metric, blueprint.target_value)
     seed = random.Random(f"{search.seed}:{len(found)}").getrandbits(32)  # noqa: S311
     sampler = optuna.samplers.TPESampler(n_startup_trials=1, constant_liar=True, seed=seed)
     study = optuna.create_study(sampler=sampler)
@@ -149,7 +149,7 @@ def _add(study: Study, axes: Mapping[str, _Axis], point: Point, cost: float | No
     )
 
 
-def _asked(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Point:
+def _ask_for_point(study: Study, axes: Mapping[str, _Axis], visited: set[Point]) -> Point:
     from optuna.trial import TrialState
 
     point: Point = ()

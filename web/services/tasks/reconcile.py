@@ -46,8 +46,8 @@ def advance(context: Context) -> bool:
     Return whether it created executions, which must be dispatched. Depends on the database only, so it may be killed at
     any point and called at any time. Creates at most AT_ONCE executions per task and call.
     """
-    made, tallies = False, tasks.tallies(context.db)
-    for task in tasks.unfinished(context.db):
+    made, tallies = False, tasks.map_tallies(context.db)
+    for task in tasks.list_unfinished(context.db):
         try:
             made |= _advance(context, task, tallies.get(task.id, Tally()))
         except Exception:
@@ -69,7 +69,7 @@ def _advance(context: Context, task: Task, tally: Tally) -> bool:
 
 
 def _tally(db: Database, task: Task) -> Tally:
-    return tasks.tallies(db, task.id).get(task.id, Tally())
+    return tasks.map_tallies(db, task.id).get(task.id, Tally())
 
 
 def _next(db: Database, task: Task, tally: Tally) -> Move | None:
@@ -80,7 +80,7 @@ def _next(db: Database, task: Task, tally: Tally) -> Move | None:
         return _begin
     if task.ending is None and task.stop_requested_at is None:
         try:
-            search = trials.task_search(task)
+            search = trials.build_search(task)
         except (InvalidInput, NotFound) as error:
             return partial(_wind_down, ending=State.ERROR, message=str(error))
         return _decided(db, task, tally, search.blueprint) or _onward(db, task, tally, search)
@@ -97,16 +97,16 @@ def _decided(db: Database, task: Task, tally: Tally, blueprint: TaskBlueprint) -
         message = f"stop condition met by #{counter}"
         return partial(_wind_down, ending=State.COMPLETE, message=message)
     if blueprint.on_child_error is OnChildError.STOP_ALL_AND_ERROR and tally.failed:
-        return partial(_wind_down, ending=State.ERROR, message=_failure(tasks.first_failure(db, task.id)))
+        return partial(_wind_down, ending=State.ERROR, message=_failure(tasks.find_first_failure(db, task.id)))
     return None
 
 
 def _satisfied(db: Database, task: Task, condition: str) -> int | None:
     """Return the counter of the first execution whose latest metadata meet the condition."""
-    wanted = {name.removeprefix(METADATA) for name in conditions.variable_names(condition)} | conditions.variable_names(
-        condition
-    )
-    for counter, values in metadata.latest_of_task(db, task.id, wanted).items():
+    wanted = {
+        name.removeprefix(METADATA) for name in conditions.list_variable_names(condition)
+    } | conditions.list_variable_names(condition)
+    for counter, values in metadata.map_latest_for_task(db, task.id, wanted).items():
         if conditions.evaluate(condition, {f"{METADATA}{key}": value for key, value in values.items()} | values):
             return counter
     return None
@@ -119,7 +119,7 @@ def _failure(execution: Execution | None) -> str:
 
 
 def _onward(db: Database, task: Task, tally: Tally, search: Search) -> Move | None:
-    if many := trials.due_trials(search, tally):
+    if many := trials.count_due(search, tally):
         resolved, problem = trials.prepare(db, task, search, tally.made, many)
         return partial(_make, resolved=resolved, problem=problem, first=tally.made, search=search)
     if tally.unfinished or tally.made < search.count:
@@ -138,7 +138,7 @@ def _outcome(search: Search, tally: Tally) -> tuple[State, str]:
         said.append(f"{tally.stopped} of {of_all} {'was' if tally.stopped == 1 else 'were'} stopped")
     if trials.is_exhausted(search):
         said.append(
-            f"all {tally.made} combinations were tried, fewer than the {trials.wanted_trials(search)} executions wanted"
+            f"all {tally.made} combinations were tried, fewer than the {trials.count_wanted(search)} executions wanted"
         )
     if tally.failed and search.blueprint.on_child_error is not OnChildError.CONTINUE_AND_COMPLETE:
         return State.ERROR, "; ".join(said)
@@ -159,14 +159,14 @@ def _wind_down(context: Context, task: Task, *, ending: State, message: str) -> 
 
 def _stop_some(context: Context, task: Task) -> bool:
     said = f"Stopped with task !{task.counter}: {task.message}"
-    for execution in tasks.stoppable(context.db, task.id, trials.AT_ONCE):
-        lifecycle.stop(context.db, context.config.logs_dir, execution, task.stopped_by or f"task !{task.counter}", said)
+    for execution in tasks.list_stoppable(context.db, task.id, trials.AT_ONCE):
+        lifecycle.stop(context, execution, task.stopped_by or f"task !{task.counter}", said)
     return False
 
 
 def _make(context: Context, task: Task, *, resolved: trials.Resolved, problem: str, first: int, search: Search) -> bool:
-    for trial, step in enumerate(resolved, first):
-        trials.launch(context, task, step, trial, search.count)
+    if resolved:
+        trials.launch(context, task, resolved, first, search.count)
     if problem:
         _wind_down(context, task, ending=State.ERROR, message=problem)
     return bool(resolved)

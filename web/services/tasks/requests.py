@@ -13,13 +13,13 @@ from web.store import audit, groups
 from web.store.audit import Act, Kind
 
 
-def request_stop(context: Context, task: Task, who: str, *, said: str = "") -> None:
+def request_stop(context: Context, task: Task, who: str, *, message: str = "") -> None:
     """Request that the sweep stops a task's executions and creates no more. Idempotent; ignored if it has ended.
 
-    `said` is the message, by default "stopped by `who`".
+    `message` is "stopped by `who`" by default.
     """
     if groups.request_stop(context.db, "task", task.id, who):
-        groups.update(context.db, "task", task.id, message=said or f"stopped by {who}")
+        groups.update(context.db, "task", task.id, message=message or f"stopped by {who}")
         enqueue.enqueue_commit(context.db, task.commit_id)
-        if not said:  # else it belongs to a stop that is recorded
+        if not message:  # else it belongs to a stop that is recorded
             audit.record(context.db, Act.STOP, Kind.TASK, f"!{task.counter}", task.project_id)

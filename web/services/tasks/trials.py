@@ -22,14 +22,14 @@ from web.store import logs, trials, variables
 from web.store.db import Database
 from web.store.tasks import Tally
 
-AT_ONCE = 50  # executions created or stopped in one transaction
+AT_ONCE = 50  # executions that are created or stopped in one transaction
 BATCH = 5  # default batch size of a Bayesian search: the next batch waits for the results of the previous one
 LOADED = 200  # cached searches: tasks do not change
 
 Resolved = Sequence[ResolvedStep]
 
 
-def task_search(task: Task) -> Search:
+def build_search(task: Task) -> Search:
     """Return the search of a task. Raises InvalidInput if its stored config is no longer valid."""
     return _search(task.name, json.dumps(task.config), json.dumps(task.parameters), task.seed)
 
@@ -39,7 +39,7 @@ def _search(name: str, config: str, parameters: str, seed: int) -> Search:
     return load_search(json.loads(config), name, json.loads(parameters), seed)
 
 
-def due_trials(search: Search, tally: Tally) -> int:
+def count_due(search: Search, tally: Tally) -> int:
     """Return how many executions to create now."""
     blueprint = search.blueprint
     many = min(search.count - tally.made, AT_ONCE)
@@ -52,13 +52,13 @@ def due_trials(search: Search, tally: Tally) -> int:
     return max(many, 0)
 
 
-def wanted_trials(search: Search) -> int:
+def count_wanted(search: Search) -> int:
     return search.blueprint.execution_count or DEFAULT_COUNT.get(search.blueprint.type, search.count)
 
 
 def is_exhausted(search: Search) -> bool:
     """Return whether a Bayesian search has fewer combinations than executions wanted."""
-    return search.blueprint.type is SearchType.BAYESIAN and search.count < wanted_trials(search)
+    return search.blueprint.type is SearchType.BAYESIAN and search.count < count_wanted(search)
 
 
 def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> tuple[Resolved, str]:
@@ -66,7 +66,7 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
 
     Stops at the first one that cannot run; the second value is the reason, or "".
     """
-    provided = variables.names(db, task.project_id)
+    provided = variables.list_names(db, task.project_id)
     resolved: list[ResolvedStep] = []
     for values in _values(db, task, search, first, many):
         try:
@@ -85,18 +85,19 @@ def prepare(db: Database, task: Task, search: Search, first: int, many: int) -> 
     return resolved, ""
 
 
-def launch(context: Context, task: Task, resolved: ResolvedStep, trial: int, count: int) -> None:
-    """Create the execution of one trial."""
-    request = service.request_of(context.db, task, Origin.TRIAL, resolved, task.why)
-    own = replace(request, task_id=task.id, trial=trial, pipeline_node_id=task.pipeline_node_id)
-    execution = service.start(context, own)
-    place = f"Trial {trial + 1} of {count} of task !{task.counter} {task.name}"
-    assert isinstance(execution, Execution)  # noqa: S101  (its plan is a step)
-    logs.log_status(context.db, context.config.logs_dir, execution, place)
+def launch(context: Context, task: Task, resolved: Resolved, first: int, count: int) -> None:
+    """Create the executions of trials from trial `first` on."""
+    common = service.make_group_request(context.db, task, Origin.TRIAL, task.why)
+    common = replace(common, task_id=task.id, pipeline_node_id=task.pipeline_node_id)
+    requests = [replace(common, plan=step, trial=trial) for trial, step in enumerate(resolved, first)]
+    for trial, execution in enumerate(service.start(context, requests), first + 1):
+        assert isinstance(execution, Execution)  # noqa: S101  (its plan is a step)
+        place = f"Trial {trial} of {count} of task !{task.counter} {task.name}"
+        logs.log_status(context.db, context.config.logs_dir, execution, place)
 
 
 def _values(db: Database, task: Task, search: Search, first: int, many: int) -> list[dict[str, Any]]:
     if search.blueprint.type is SearchType.BAYESIAN:
-        found = trials.trials_of_task(db, task.id, search.blueprint.target_metric)
+        found = trials.list_for_task(db, task.id, search.blueprint.target_metric)
         return bayesian.suggest_values(search, found, many)
     return [search.values(place) for place in range(first, first + many)]

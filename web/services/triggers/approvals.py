@@ -23,12 +23,11 @@ from web.store import approvals, audit, commits, deliveries, launched, outbox, p
 from web.store.approvals import WaitingPush
 from web.store.audit import Act, Actor, Kind
 from web.store.db import Database, transaction
-from web.store.deliveries import DeliveryState, Received
+from web.store.deliveries import DeliveryState, OwnSource, Received
 from web.store.launched import Launched
 from web.store.pushes import Push
 
 SHOWN = 10  # waiting commits on the overview
-SOURCE = "approval"  # of deliveries that fetch an approved commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +48,11 @@ class WaitingPlan:
     plan: Plan
 
 
-def overview(db: Database, project: Project) -> Overview:
-    return Overview(count=approvals.counts(db).get(project.id, 0), first=approvals.waiting(db, project.id, limit=SHOWN))
+def get_overview(db: Database, project: Project) -> Overview:
+    return Overview(
+        count=approvals.count_by_project(db).get(project.id, 0),
+        first=approvals.list_waiting(db, project.id, limit=SHOWN),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ class Approved:
 
     @property
     def name(self) -> str:
-        return f"{SOURCE}-{self.sha}"
+        return f"{OwnSource.APPROVAL}-{self.sha}"
 
 
 def approve(context: Context, project: Project, sha: str, person: User) -> list[Launched]:
@@ -71,7 +73,7 @@ def approve(context: Context, project: Project, sha: str, person: User) -> list[
     If the commit must be fetched first, nothing is launched here: a stored delivery does both. Approving an approved
     commit is not an error. Raises Conflict if nothing of it waits, or no longer waits.
     """
-    waiting = approvals.waiting(context.db, project.id, sha)
+    waiting = approvals.list_waiting(context.db, project.id, sha)
     if not waiting:
         _check_approved(context.db, project, sha)
     approved = Approved(sha=sha, username=person.username)
@@ -96,44 +98,48 @@ def parse_approved(body: bytes) -> Approved:
 
 def fetch_urls_of_waiting(db: Database, project: Project, repository_id: int, sha: str) -> list[str]:
     """Return the URLs to fetch a waiting commit from: a fork's URL, or "" for the repository itself."""
-    waiting = approvals.waiting(db, project.id, sha)
+    waiting = approvals.list_waiting(db, project.id, sha)
     return [item.pull_request.fetch_url for item in waiting if item.push.repository_id == repository_id]
 
 
 def _is_here(context: Context, item: WaitingPush) -> bool:
-    repository = projects.repository(context.db, item.push.repository_id)
-    return git.resolve(hosting.repository_path(context.config, repository), item.push.after) is not None
+    repository = projects.get_repository(context.db, item.push.repository_id)
+    return git.resolve(hosting.get_repository_path(context.config, repository), item.push.after) is not None
 
 
 def _store(db: Database, repository_id: int, approved: Approved) -> None:
     """Store a delivery that fetches the commit. If it exists, drop its back-off, or redeliver it if handled."""
     body = json.dumps(asdict(approved)).encode()
-    row, is_new = deliveries.store(db, Received(repository_id, SOURCE, SOURCE, body=body), approved.name)
+    row, is_new = deliveries.store(
+        db, Received(repository_id, OwnSource.APPROVAL, OwnSource.APPROVAL, body=body), approved.name
+    )
     if not is_new:
         deliveries.retry_now(
-            db, row if deliveries.state(db, row) is DeliveryState.STORED else deliveries.store_again(db, row)
+            db, row if deliveries.find_state(db, row) is DeliveryState.STORED else deliveries.store_again(db, row)
         )
 
 
 def launch(context: Context, project: Project, approved: Approved) -> list[Launched]:
     """Launch each waiting push of an approved commit once. The commit must be in the mirror. Raises Conflict."""
-    sha, person = approved.sha, users.by_name(context.db, approved.username)
+    sha, person = approved.sha, users.find_by_name(context.db, approved.username)
     if person is None:
         raise Conflict(f"user {approved.username!r} no longer exists")
-    chosen = {item.push.id: _chosen(context, project, item) for item in approvals.waiting(context.db, project.id, sha)}
+    chosen = {
+        item.push.id: _chosen(context, project, item) for item in approvals.list_waiting(context.db, project.id, sha)
+    }
     made: list[Launched] = []
     ran: dict[Target, str] = {}
-    here = audit.actor()
+    here = audit.get_actor()
     who = here if here.username else Actor(way=here.way, username=person.username)  # the worker acts for the person
     with transaction(context.db), audit.acting(who):
-        for item in approvals.waiting(context.db, project.id, sha):
+        for item in approvals.list_waiting(context.db, project.id, sha):
             if item.push.id in chosen:
                 _approve(context.db, project, item, person)
                 _run(context, item, chosen[item.push.id], ran, person)
-                new = launched.launched_by_push(context.db, item.push.id)
+                new = launched.list_for_push(context.db, item.push.id)
                 made += new
                 ran |= {
-                    one.target: planning.duplicates_of_pull_request(one.number, item.pull_request.number) for one in new
+                    one.target: planning.format_duplicate_reason(one.number, item.pull_request.number) for one in new
                 }
                 outbox.enqueue(context.db, item.push.repository_id, outbox.OutboxKind.STATUS, sha)
     return made
@@ -146,7 +152,7 @@ def _approve(db: Database, project: Project, item: WaitingPush, person: User) ->
 
 
 def _check_approved(db: Database, project: Project, sha: str) -> None:
-    if not any(approvals.find(db, repository.id, sha) for repository in projects.repositories(db, project.id)):
+    if not any(approvals.find(db, repository.id, sha) for repository in projects.list_repositories(db, project.id)):
         raise Conflict(
             f"commit {sha[:80]!r} does not wait for approval: its pull request has a newer commit, was closed or does not exist"
         )
@@ -154,10 +160,10 @@ def _check_approved(db: Database, project: Project, sha: str) -> None:
 
 def _chosen(context: Context, project: Project, item: WaitingPush) -> WaitingPlan:
     """Return the plan of a waiting push, with the rules as they are now."""
-    repository = projects.repository(context.db, item.push.repository_id)
+    repository = projects.get_repository(context.db, item.push.repository_id)
     delivery = deliveries.get(context.db, item.push.delivery_id or 0)
     assert delivery is not None  # noqa: S101  (deliveries alone make pushes)
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     source = EventSource(
         project=project,
         repository=repository,
@@ -175,10 +181,10 @@ def _chosen(context: Context, project: Project, item: WaitingPush) -> WaitingPla
 def _run(context: Context, item: WaitingPush, chosen: WaitingPlan, ran: Mapping[Target, str], person: User) -> None:
     """Launch what does not run yet; `ran` contains the reasons why other targets are not launched again."""
     db, push, wanted = context.db, item.push, chosen.plan.choice
-    planned = replace(chosen.plan, choice=planning.without_duplicates(wanted, ran))
-    older = planning.superseded(db, push.repository_id, chosen.event, wanted, push.again_of or push.id)
-    commit = commits.by_identifier(db, chosen.project.id, push.after)
-    outcome = record.outcome_of(chosen.event, chosen.head, planned)
+    planned = replace(chosen.plan, choice=planning.skip_duplicates(wanted, ran))
+    older = planning.list_superseded(db, push.repository_id, chosen.event, wanted, push.again_of or push.id)
+    commit = commits.get_by_identifier(db, chosen.project.id, push.after)
+    outcome = record.make_outcome(chosen.event, chosen.head, planned)
     pushes.finish_push(db, push.id, replace(outcome, commit_id=commit.id))
     common = LaunchRequest(origin=Origin.PUSH, project=chosen.project, commit=commit, creator=person, push_id=push.id)
     record.launch_all(context, common, planned.choice.run, older)

@@ -29,10 +29,10 @@ from core.model import Commit, EventKind, Project, PushEvent, Repository, Target
 from web.config.steps.parse import YAML_BYTES
 from web.services.repositories.commit_head import Head, ReadBudget
 from web.services.triggers import rules
-from web.services.triggers.rules import Changes, Choice, Facts, runnable
+from web.services.triggers.rules import ChangedPaths, Choice, Facts, runnable
 from web.store import commits, environments, launched, projects, pushes, variables
 from web.store.db import Database
-from web.store.deliveries import POLL, Delivery
+from web.store.deliveries import Delivery, OwnSource
 from web.store.launched import Launched
 from web.store.pull_requests import PullRequest
 
@@ -102,12 +102,12 @@ def compare_with_recorded(db: Database, source: EventSource, event: PushEvent) -
     """Compare an event, which ends at a commit, with the recorded pushes. Holds until another push is recorded."""
     repository_id, late = source.repository.id, source.late
     first = pushes.find_push(db, repository_id, event.identity)
-    if event.kind is EventKind.PUSH and (last := pushes.last_push(db, repository_id, event.ref)):
+    if event.kind is EventKind.PUSH and (last := pushes.find_last(db, repository_id, event.ref)):
         left, ends = last.push.after, event.after
-        is_poll = source.delivery.source == POLL and not source.again  # it reports where refs are now
+        is_poll = source.delivery.source == OwnSource.POLL and not source.again  # it reports where refs are now
         if not (late or is_poll) and left not in (event.before, ends):
             late = left == (git.resolve(source.path, event.ref) or "0" * len(left))
-            if late and last.source == POLL and not source.again:
+            if late and last.source == OwnSource.POLL and not source.again:
                 return Arrival(identity=event.identity, known=True)
         if first is None and left == ends and last.push.delivery_id is not None:  # else its delivery may be on the way
             first = last.push
@@ -132,16 +132,16 @@ def is_overtaken(db: Database, source: EventSource, event: PushEvent) -> bool:
         return False
     if git.resolve(source.path, event.ref) == event.after:
         return False
-    recorded = pushes.pushes_of_ref(db, source.repository.id, event.kind, event.ref, LOOKED_BACK)
+    recorded = pushes.list_for_ref(db, source.repository.id, event.kind, event.ref, LOOKED_BACK)
     others = {push.after for push in recorded if push.after != event.after and not push.deleted}
     return any(git.is_ancestor(source.path, event.after, other) for other in others)
 
 
 def plan(db: Database, basis: Basis, event: PushEvent, head: Head) -> Plan:
     """Plan an event that ends at `head`, with the rules as they are now."""
-    if reason := rules.skip_reason(event, head.info.message):
+    if reason := rules.find_skip_reason(event, head.info.message):
         return Plan(choice=Choice(), skip=reason)
-    if nothing_declared(head):
+    if declares_nothing(head):
         return Plan(choice=Choice(), deleted=_deleted(db, basis, event))
     if head.config_state != "ok":
         return Plan(choice=Choice())
@@ -153,20 +153,20 @@ def plan(db: Database, basis: Basis, event: PushEvent, head: Head) -> Plan:
         base_branch=basis.base_branch,
         rule=basis.rule,
         changes=functools.cache(lambda: _changed_paths(basis, event)),
-        environments=functools.cache(lambda: environments.names(db)),
+        environments=functools.cache(lambda: environments.list_names(db)),
     )
-    provided = variables.names(db, basis.project.id)
+    provided = variables.list_names(db, basis.project.id)
     return Plan(choice=rules.choose(head.config, event, head.info.message, provided, rules=known, facts=facts))
 
 
-def _changed_paths(basis: Basis, event: PushEvent) -> Changes:
+def _changed_paths(basis: Basis, event: PushEvent) -> ChangedPaths:
     """Return the paths changed by a push to a branch or by a pull request to its base branch."""
     try:
         base = _base(basis, event)
-        found = git.changed_paths(basis.path, base, event.after, MAX_PATHS)
+        found = git.list_changed_paths(basis.path, base, event.after, MAX_PATHS)
     except GitError as error:
-        return Changes(why=str(error))
-    return Changes(paths=found, why="" if found is not None else f"there are more than {MAX_PATHS:,}")
+        return ChangedPaths(why=str(error))
+    return ChangedPaths(paths=found, why="" if found is not None else f"there are more than {MAX_PATHS:,}")
 
 
 def _deleted(db: Database, basis: Basis, event: PushEvent) -> str:
@@ -174,11 +174,11 @@ def _deleted(db: Database, basis: Basis, event: PushEvent) -> str:
     path, branch = basis.path, basis.base_branch or basis.repository.default_branch
     tip = git.resolve(path, f"refs/heads/{branch}")
     if event.kind is EventKind.PULL_REQUEST:
-        bases = [tip, git.merge_base(path, tip, event.after) if tip else None]
+        bases = [tip, git.find_merge_base(path, tip, event.after) if tip else None]
     elif event.kind is EventKind.PUSH and event.branch == branch:
         bases = [None if is_zero(event.before) else event.before]
     else:
-        bases = [git.merge_base(path, tip, event.after) if tip and event.branch else None]
+        bases = [git.find_merge_base(path, tip, event.after) if tip and event.branch else None]
     if any(base and not _is_empty(db, basis, base) for base in bases):
         return f"{basis.project.yaml_path} has no steps, and on {branch} it has"
     return ""
@@ -194,14 +194,14 @@ def _is_empty(db: Database, basis: Basis, sha: str) -> bool:
         return True
     known = commits.find_by_identifier(db, project.id, sha)
     if known is not None and known.yaml_path == project.yaml_path:
-        return nothing_declared(known)
+        return declares_nothing(known)
     try:
         return (git.read_file(path, sha, project.yaml_path, YAML_BYTES) or b"").strip() in (b"", b"[]")
     except GitError:
         return False
 
 
-def nothing_declared(head: Head | Commit) -> bool:
+def declares_nothing(head: Head | Commit) -> bool:
     declared = (kind.names(head.config) for kind in runnable.KINDS.values())
     return head.config_state == "missing" or (head.config_state == "ok" and not any(declared))
 
@@ -214,44 +214,46 @@ def _base(basis: Basis, event: PushEvent) -> str | None:
             raise GitError("its history is fetched once it is approved")
         if git.resolve(path, f"refs/heads/{base_branch}") is None:
             raise GitError(f"its base branch {base_branch[:200]} is not here")
-        return git.merge_base(path, f"refs/heads/{base_branch}", event.after)
+        return git.find_merge_base(path, f"refs/heads/{base_branch}", event.after)
     if not is_zero(event.before) and git.resolve(path, event.before) is not None:
         return event.before
-    return None if event.ref == default_ref else git.merge_base(path, default_ref, event.after)
+    return None if event.ref == default_ref else git.find_merge_base(path, default_ref, event.after)
 
 
-def superseded(
+def list_superseded(
     db: Database, repository_id: int, event: PushEvent, choice: Choice, before: int | None = None
 ) -> list[Launched]:
     """Return unfinished runs that this event supersedes: older ones of the same branch, pull request or schedule.
 
     With `before`, only runs of pushes before that one count as older; without it, all.
     """
-    found = launched.unfinished_of_ref(db, repository_id, event.kind, event.ref, before)
+    found = launched.list_unfinished_for_ref(db, repository_id, event.kind, event.ref, before)
     if event.kind is EventKind.SCHEDULE:
         same = {one.push_id for one in found if one.push_id and pushes.get_push(db, one.push_id).pusher == event.pusher}
         found = [one for one in found if one.push_id in same]
     return [one for one in found if choice.supersedes(one.target)]
 
 
-def duplicate_reasons(db: Database, commit: Commit, event: PushEvent, request: PullRequest | None) -> dict[Target, str]:
+def explain_duplicates(
+    db: Database, commit: Commit, event: PushEvent, request: PullRequest | None
+) -> dict[Target, str]:
     """Return by target why it need not run for this event: it already runs for the other kind on the same branch."""
     repository_id = commit.repository_id
     if request is not None and not request.from_fork:
-        ran = launched.by_pushes(db, repository_id, commit.id, request.head_branch)
+        ran = launched.map_push_runs(db, repository_id, commit.id, request.head_branch)
         return {target: f"{n} runs it already, for the push to {request.head_branch}" for target, n in ran.items()}
     if event.kind is EventKind.PUSH and event.branch is not None:
-        for_requests = launched.by_pull_requests(db, repository_id, commit.id, event.branch)
-        return {target: duplicates_of_pull_request(n, number) for target, (n, number) in for_requests.items()}
+        for_requests = launched.map_pull_request_runs(db, repository_id, commit.id, event.branch)
+        return {target: format_duplicate_reason(n, number) for target, (n, number) in for_requests.items()}
     return {}
 
 
-def duplicates_of_pull_request(number: str, request: int) -> str:
+def format_duplicate_reason(number: str, request: int) -> str:
     """Return why a target that `number` runs need not run again."""
     return f"{number} runs it already, for pull request {request}"
 
 
-def without_duplicates(choice: Choice, why: Mapping[Target, str]) -> Choice:
+def skip_duplicates(choice: Choice, why: Mapping[Target, str]) -> Choice:
     """Return the choice without the targets in `why`, which are skipped for these reasons."""
     run = tuple(chosen for chosen in choice.run if chosen.target not in why)
     repeated = [(chosen.target.label, why[chosen.target]) for chosen in choice.run if chosen.target in why]

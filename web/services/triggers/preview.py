@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.model import Project, Target, TargetKind
+from core.model import Environment, Project, Target, TargetKind
 from web.config.pipelines.blueprint import Node, PipelineBlueprint
 from web.config.pipelines.plan import PipelinePlan
 from web.config.steps.model import load_step
@@ -14,7 +14,6 @@ from web.config.steps.resolve import ResolvedStep
 from web.config.tasks.plan import TaskPlan
 from web.services.executions import environments
 from web.services.triggers.rules import Chosen
-from web.store.db import Database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,40 +69,42 @@ class PlannedRun:
     notes: tuple[str, ...]
 
 
-def preview_plan(db: Database, project: Project, chosen: Chosen) -> PlannedRun:
-    """Describe one chosen target, with the environments as they are now."""
+def preview_plan(known: Mapping[str, Environment], project: Project, chosen: Chosen) -> PlannedRun:
+    """Describe one chosen target, with the environments as they are now, by name."""
     makes: Executions | Nodes | None = None
     match chosen.plan:
         case ResolvedStep() as step:
             parameters = step.parameters
-            environment, notes = _environment(db, project, chosen, step.environment, step.image)
+            environment, notes = _environment(known, project, chosen, step.environment, step.image)
         case TaskPlan(blueprint=task, first=step) as plan:
             makes = Executions(count=plan.count, step=task.step, search=task.type, varied=_varied(plan))
             parameters = {name: value for name, value in step.parameters.items() if name not in makes.varied}
-            environment, notes = _environment(db, project, chosen, step.environment, step.image)
+            environment, notes = _environment(known, project, chosen, step.environment, step.image)
             notes += task.notes
         case PipelinePlan(blueprint=pipeline) as plan:
             makes = Nodes(nodes=tuple(PlannedNode(name=node.name, runs=_label(node)) for node in pipeline.nodes))
             declared = {parameter.name: parameter.default for parameter in pipeline.parameters}
             parameters = {name: value for name, value in {**declared, **plan.parameters}.items() if value is not None}
-            environment, notes = chosen.environment, (*_of_nodes(db, project, chosen, pipeline), *pipeline.notes)
+            environment, notes = chosen.environment, (*_of_nodes(known, project, chosen, pipeline), *pipeline.notes)
     return PlannedRun(
         target=chosen.target,
         makes=makes,
         parameters=parameters,
         environment=environment,
-        priority=chosen.priority,
-        rule=chosen.rule.name if chosen.rule else "",
+        priority=chosen.rule.priority,
+        rule=chosen.rule.name,
         notes=notes,
     )
 
 
 def _environment(
-    db: Database, project: Project, chosen: Chosen, own: str | None, image: str
+    known: Mapping[str, Environment], project: Project, chosen: Chosen, own: str | None, image: str
 ) -> tuple[str, tuple[str, ...]]:
     """Return the environment in which an image would run, and notes on it."""
-    environment, note = environments.choose(db, project, chosen.environment or own)
-    refusal = environments.project_refusal(project, environment) or environments.image_refusal(environment, image)
+    environment, note = environments.choose(known, project, chosen.environment or own)
+    refusal = environments.explain_project_refusal(project, environment) or environments.explain_image_refusal(
+        environment, image
+    )
     return environment.slug, tuple(filter(None, (note, refusal)))
 
 
@@ -118,9 +119,11 @@ def _label(node: Node) -> str:
     return Target(kind=TargetKind.TASK, name=node.task).label if node.task else node.step_name
 
 
-def _of_nodes(db: Database, project: Project, chosen: Chosen, pipeline: PipelineBlueprint) -> Iterator[str]:
+def _of_nodes(
+    known: Mapping[str, Environment], project: Project, chosen: Chosen, pipeline: PipelineBlueprint
+) -> Iterator[str]:
     """Yield the notes on the environment of each node."""
     for node in pipeline.nodes:
         step = load_step([node.step], node.step_name)
-        _, notes = _environment(db, project, chosen, step.environment, step.image)
+        _, notes = _environment(known, project, chosen, step.environment, step.image)
         yield from (f"{node.name}: {note}" for note in notes)

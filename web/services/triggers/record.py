@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.model import Commit, EventKind, Origin, PushEvent, Target, TargetKind, short_ref
+from core.model import Commit, EventKind, Origin, PushEvent, Target, TargetKind, shorten_ref
 from web.config.overrides import Overrides
-from web.config.steps.model import step_items
+from web.config.steps.model import map_step_items
 from web.services import launch, pipelines, tasks
 from web.services.context import Context
 from web.services.executions import lifecycle
 from web.services.launch import LaunchRequest
-from web.services.presentation.verdict import count_text
+from web.services.presentation.verdict import format_run_counts
 from web.services.repositories.commit_head import Head
 from web.services.triggers import planning, rules
 from web.services.triggers.planning import Arrival, EventSource, Plan
@@ -51,7 +51,7 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
         waits, older = needs_approval(db, request, event, planned), list[Launched]()
         if not waits:
             planned, older = _final(db, source, event, commit, arrived, planned)
-        outcome = WAITING if waits else outcome_of(event, head, planned)
+        outcome = WAITING if waits else make_outcome(event, head, planned)
         push_id = _add_push(db, source, event, arrived, replace(outcome, commit_id=commit.id))
         outbox.enqueue(db, source.repository.id, OutboxKind.STATUS, commit.identifier)
         if request is not None and source.project.comments:
@@ -63,13 +63,15 @@ def trigger(context: Context, source: EventSource, event: PushEvent, head: Head)
     return outcome.text
 
 
-def record(db: Database, source: EventSource, event: PushEvent, outcome: str) -> str:
+def record(
+    db: Database, source: EventSource, event: PushEvent, outcome: str, result: PushResult = PushResult.NONE
+) -> str:
     """Record an event without a commit, and return its outcome."""
     with transaction(db):
         arrived = planning.compare_with_recorded(db, source, event)
         if arrived.known:
             return planning.KNOWN
-        _add_push(db, source, event, arrived, PushOutcome(text=outcome))
+        _add_push(db, source, event, arrived, PushOutcome(text=outcome, result=result))
     return outcome
 
 
@@ -79,19 +81,24 @@ def launch_all(context: Context, common: LaunchRequest, run: Sequence[Chosen], o
     `common` is what all runs of the push have in common. Of a task or a pipeline only the row is written; the sweep
     creates its executions.
     """
-    made, commit = list[str](), common.commit
-    for chosen in run:
-        request = replace(
+    requests = [
+        replace(
             common,
             plan=chosen.plan,
-            overrides=Overrides(environment=chosen.environment, priority=chosen.priority),
-            why=f"Chosen by rule {chosen.rule.name}" if chosen.rule and chosen.rule is not rules.DEFAULT[0] else "",
+            overrides=Overrides(environment=chosen.environment, priority=chosen.rule.priority),
+            why=f"Chosen by rule {chosen.rule.name}"
+            if chosen.rule.name and chosen.rule is not rules.DEFAULT[0]
+            else "",
         )
-        made.append(f"{chosen.target.kind.sign}{launch.start(context, request).counter}")
-    if made:
-        audit.record(context.db, Act.LAUNCH, Kind.COMMIT, commit.identifier, commit.project_id, ", ".join(made))
+        for chosen in run
+    ]
+    commit, db = common.commit, context.db
+    made = zip(run, launch.start(context, requests) if requests else (), strict=True)
+    numbers = [f"{chosen.target.kind.sign}{one.counter}" for chosen, one in made]
+    if numbers:
+        audit.record(db, Act.LAUNCH, Kind.COMMIT, commit.identifier, commit.project_id, ", ".join(numbers))
     for one in older:
-        _supersede(context, one, made[0] if made else f"commit {commit.identifier[:8]}")
+        _supersede(context, one, numbers[0] if numbers else f"commit {commit.identifier[:8]}")
 
 
 def _common_request(
@@ -104,7 +111,7 @@ def _common_request(
     is_schedule, request = event.kind is EventKind.SCHEDULE, source.pull_request
     unknown = is_schedule or (request is not None and request.from_fork)
     pusher = "" if unknown else event.pusher
-    creator = users.by_name_or_id(db, pusher, source.project.owner_id)
+    creator = users.get_named_or_default(db, pusher, source.project.owner_id)
     way = Way.SCHEDULE if is_schedule else Way.GIT if source.hosted else Way.FORGE
     common = LaunchRequest(
         origin=Origin.SCHEDULE if is_schedule else Origin.PUSH,
@@ -134,13 +141,13 @@ def _final(
     choice, older = planned.choice, list[Launched]()
     reasons: dict[Target, str] = {}
     if not source.again:
-        reasons = planning.duplicate_reasons(db, commit, event, source.pull_request)
-    if cancelling := [chosen.target for chosen in choice.run if chosen.cancels_older]:
+        reasons = planning.explain_duplicates(db, commit, event, source.pull_request)
+    if cancelling := [chosen.target for chosen in choice.run if chosen.rule.cancel_older]:
         if (arrived.late and not source.again) or planning.is_overtaken(db, source, event):
             reasons |= dict.fromkeys(cancelling, planning.LATE)
         else:
-            older = planning.superseded(db, source.repository.id, event, choice, arrived.again_of)
-    return replace(planned, choice=planning.without_duplicates(choice, reasons)), older
+            older = planning.list_superseded(db, source.repository.id, event, choice, arrived.again_of)
+    return replace(planned, choice=planning.skip_duplicates(choice, reasons)), older
 
 
 def _add_push(db: Database, source: EventSource, event: PushEvent, arrived: Arrival, outcome: PushOutcome) -> int:
@@ -162,7 +169,7 @@ def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
         project_id=source.project.id,
         repository_id=source.repository.id,
         identifier=head.info.sha,
-        ref=short_ref(event.ref),
+        ref=shorten_ref(event.ref),
         message=event.message,
         author=head.info.author,
         committed_at=head.info.committed_at,
@@ -174,7 +181,7 @@ def _commit(source: EventSource, event: PushEvent, head: Head) -> NewCommit:
     )
 
 
-def outcome_of(event: PushEvent, head: Head, planned: Plan) -> PushOutcome:
+def make_outcome(event: PushEvent, head: Head, planned: Plan) -> PushOutcome:
     """Return the outcome of a planned event, without its commit."""
     if planned.skip:
         result = PushResult.SKIPPED
@@ -185,14 +192,14 @@ def outcome_of(event: PushEvent, head: Head, planned: Plan) -> PushOutcome:
     # to show in the commit's status: also targets that were requested by name and do not run
     problems = [planned.problem, *(f"{label}: {reason}" for label, reason in planned.choice.problems)]
     return PushOutcome(
-        text=outcome_text(event, head, planned),
+        text=format_outcome(event, head, planned),
         result=result,
         skipped=planned.choice.skipped,
         problems=[text[:PROBLEM_CHARS] for text in problems if text][:MAX_PROBLEMS],
     )
 
 
-def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
+def format_outcome(event: PushEvent, head: Head, planned: Plan) -> str:
     """Describe in one sentence the actual or hypothetical outcome of an event."""
     choice = planned.choice
     if planned.skip:
@@ -206,12 +213,12 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
     if head.config_state == "broken":
         return f"configuration is not valid: {head.problems[0]}"[:500]
     if choice.run:
-        return count_text(chosen.target for chosen in choice.run)
+        return format_run_counts(chosen.target.kind for chosen in choice.run)
     if not (choice.named or any(verdict.matches for verdict in choice.verdicts)):
         return _no_rule(event, choice)
     if choice.skipped:
         return "nothing runs: everything was skipped"
-    if step_items(head.config):
+    if map_step_items(head.config):
         return "nothing runs: the rules choose nothing that valohai.yaml declares"
     return "nothing runs: valohai.yaml has no steps"
 
@@ -219,7 +226,7 @@ def outcome_text(event: PushEvent, head: Head, planned: Plan) -> str:
 def _no_rule(event: PushEvent, choice: Choice) -> str:
     """Describe an event that no rule matches; with the default rules that is a tag."""
     if tuple(verdict.rule for verdict in choice.verdicts) == rules.DEFAULT:
-        return "tag recorded" if rules.kind_of(event) == rules.TAG else "nothing runs: valohai.yaml has no steps"
+        return "tag recorded" if rules.get_event_kind(event) == rules.TAG else "nothing runs: valohai.yaml has no steps"
     why = "; ".join(f'"{verdict.rule.name}" {verdict.why}' for verdict in choice.verdicts)
     return f"no rule matched: {why}"[:500]
 
@@ -229,8 +236,8 @@ def _supersede(context: Context, older: Launched, by: str) -> None:
     said = f"Superseded by {by}"
     match older.target.kind:
         case TargetKind.STEP:
-            lifecycle.stop(context.db, context.config.logs_dir, executions.get(context.db, older.id), by, said)
+            lifecycle.stop(context, executions.get(context.db, older.id), by, said)
         case TargetKind.TASK:
-            tasks.request_stop(context, task_store.get(context.db, older.id), by, said=said)
+            tasks.request_stop(context, task_store.get(context.db, older.id), by, message=said)
         case TargetKind.PIPELINE:
-            pipelines.request_stop(context, pipeline_store.get(context.db, older.id), by, said=said)
+            pipelines.request_stop(context, pipeline_store.get(context.db, older.id), by, message=said)

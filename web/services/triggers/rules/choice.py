@@ -10,7 +10,7 @@ from core.errors import CannotRun, InvalidInput, NotFound
 from core.model import EventKind, PushEvent, Target
 from web.services.triggers.rules import globs
 from web.services.triggers.rules.directives import Directives, parse_directives
-from web.services.triggers.rules.parse import DEFAULT, PULL_REQUEST, SCHEDULE, TAG, Rule
+from web.services.triggers.rules.parse import DEFAULT, NO_RULE, PULL_REQUEST, SCHEDULE, TAG, Rule
 from web.services.triggers.rules.runnable import KINDS, Plan, Takes
 
 MAX_TARGETS = 200
@@ -19,7 +19,7 @@ ORDER = tuple(KINDS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class ChangedPaths:
     """Paths that an event changed; None with a reason if they are unknown."""
 
     paths: Sequence[str] | None = None
@@ -36,7 +36,7 @@ class Facts:
 
     base_branch: str = ""
     rule: str = ""
-    changes: Callable[[], Changes] = Changes
+    changes: Callable[[], ChangedPaths] = ChangedPaths
     environments: Callable[[], Collection[str]] | None = None
 
 
@@ -49,20 +49,12 @@ class RuleVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A chosen target and its plan. `environment` overrides its own if not "". `rule` is None if no rule chose it."""
+    """A chosen target and its plan. `environment` overrides its own if not "". `rule` is NO_RULE if none chose it."""
 
     target: Target
     plan: Plan
-    rule: Rule | None
+    rule: Rule
     environment: str = ""
-
-    @property
-    def priority(self) -> int:
-        return self.rule.priority if self.rule else 0
-
-    @property
-    def cancels_older(self) -> bool:
-        return self.rule is not None and self.rule.cancel_older
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +73,10 @@ class Choice:
 
     def supersedes(self, target: Target) -> bool:
         """Return whether older runs of `target` must stop: a rule with `cancel_older` includes it and chose any."""
-        cancelling = [chosen for chosen in self.run if chosen.cancels_older]
+        cancelling = [chosen for chosen in self.run if chosen.rule.cancel_older]
         if self.named:
             return any(chosen.target == target for chosen in cancelling)
-        return any(chosen.rule and _includes(chosen.rule, target) for chosen in cancelling)
+        return any(_includes(chosen.rule, target) for chosen in cancelling)
 
 
 def choose(
@@ -103,16 +95,13 @@ def choose(
     """
     directives = parse_directives(event, message)
     verdicts = tuple(match_rule(rule, event, facts) for rule in rules)
-    matching = [found.rule for found in verdicts if found.matches]
-    candidates = _candidates(config, directives, matching)
-    run: list[Chosen] = []
-    problems = [*directives.unclear]
-    skipped: list[tuple[str, str]] = []
+    candidates = _candidates(config, directives, [found.rule for found in verdicts if found.matches])
+    run, skipped, problems = list[Chosen](), list[tuple[str, str]](), [*directives.unclear]
     declared: dict[Target, Mapping[str, Takes]] = {}
     for target, rule in list(candidates.items())[:MAX_TARGETS]:
         kind = KINDS[target.kind]
         try:
-            if directives.parameters or (rule and rule.parameters):
+            if directives.parameters or rule.parameters:
                 declared[target] = kind.takes(config, target.name)
             given = _values(declared.get(target, {}), rule, directives)
             plan = kind.plan(config, target.name, parameters=given, provided=provided)
@@ -132,11 +121,11 @@ def choose(
     )
 
 
-def _candidates(config: Any, directives: Directives, matching: Sequence[Rule]) -> dict[Target, Rule | None]:
+def _candidates(config: Any, directives: Directives, matching: Sequence[Rule]) -> dict[Target, Rule]:
     """Return targets in launch order, each with the rule whose values it gets, even if the pusher named the target."""
-    found: dict[Target, Rule | None] = {}
+    found: dict[Target, Rule] = {}
     for target in directives.targets:
-        found[target] = next((rule for rule in matching if _includes(rule, target)), None)
+        found[target] = next((rule for rule in matching if _includes(rule, target)), NO_RULE)
     for kind, declared in KINDS.items() if not directives.targets else ():
         choosing = [rule for rule in matching if rule.patterns[kind]]
         names = declared.names(config) if choosing else ()
@@ -146,9 +135,9 @@ def _candidates(config: Any, directives: Directives, matching: Sequence[Rule]) -
     return dict(sorted(found.items(), key=lambda item: ORDER.index(item[0].kind)))
 
 
-def _is_named(target: Target, rule: Rule | None, directives: Directives) -> bool:
+def _is_named(target: Target, rule: Rule, directives: Directives) -> bool:
     """Return whether the pusher or the rule named this target, rather than a pattern that matches it."""
-    return target in directives.targets or (rule is not None and target.name in rule.patterns[target.kind])
+    return target in directives.targets or target.name in rule.patterns[target.kind]
 
 
 def _includes(rule: Rule, target: Target) -> bool:
@@ -161,7 +150,7 @@ def _named(known: Collection[str], patterns: Sequence[str]) -> list[str]:
     return [*(name for name in known if globs.includes(patterns, name, parts=False)), *missing]
 
 
-def _values(takes: Mapping[str, Takes], rule: Rule | None, directives: Directives) -> dict[str, Any]:
+def _values(takes: Mapping[str, Takes], rule: Rule, directives: Directives) -> dict[str, Any]:
     """Return the given parameter values. Raises InvalidInput for several values of a parameter that takes one."""
     given: dict[str, Any] = {}
     for name, kind in takes.items():
@@ -170,13 +159,13 @@ def _values(takes: Mapping[str, Takes], rule: Rule | None, directives: Directive
                 shown = ", ".join(f'"{text:.40}"' for text in texts[:SHOWN_TEXTS])
                 raise InvalidInput(f'parameter "{name:.80}" takes one value and was given {len(texts)}: {shown}')
             given[name] = list(texts) if kind is Takes.LIST or len(texts) > 1 else texts[0]
-        elif rule and name in rule.parameters:
+        elif name in rule.parameters:
             given[name] = rule.parameters[name]
     return given
 
 
-def _environment(rule: Rule | None, directives: Directives, facts: Facts) -> str:
-    wanted = (directives.environment, rule.environment if rule else "")
+def _environment(rule: Rule, directives: Directives, facts: Facts) -> str:
+    wanted = (directives.environment, rule.environment)
     return next((name for name in wanted if name and _is_there(name, facts)), "")
 
 
@@ -185,7 +174,7 @@ def _is_there(environment: str, facts: Facts) -> bool:
 
 
 def _unused(
-    candidates: Mapping[Target, Rule | None],
+    candidates: Mapping[Target, Rule],
     declared: Mapping[Target, Container[str]],
     directives: Directives,
     facts: Facts,
@@ -198,7 +187,7 @@ def _unused(
         yield f"environment {directives.environment[:80]}", "there is no environment of this name, so it is ignored"
     if directives.targets:
         return
-    for rule in {id(rule): rule for rule in candidates.values() if rule}.values():
+    for rule in {id(rule): rule for rule in candidates.values()}.values():
         chosen = [target for target, chosen_by in candidates.items() if chosen_by is rule]
         for name in rule.parameters:
             if not any(name in declared.get(target, ()) for target in chosen):
@@ -207,13 +196,13 @@ def _unused(
             yield f"environment {rule.environment} of rule {rule.name}", "there is no environment of this name"
 
 
-def kind_of(event: PushEvent) -> str:
+def get_event_kind(event: PushEvent) -> str:
     """Return the name that rules use for the event."""
     return TAG if event.kind is EventKind.PUSH and event.ref.startswith("refs/tags/") else event.kind
 
 
 def match_rule(rule: Rule, event: PushEvent, facts: Facts) -> RuleVerdict:
-    kind = kind_of(event)
+    kind = get_event_kind(event)
     if kind not in rule.events:
         return RuleVerdict(
             rule=rule, matches=False, why=f"runs only for {', '.join(rule.events)}, not for a {_kind_text(kind)}"
@@ -249,7 +238,7 @@ def _by_name(what: str, name: str, patterns: Sequence[str]) -> tuple[bool, str]:
     return False, f"runs only for {what} {', '.join(patterns)}, not {name or 'an unknown one'}"
 
 
-def _by_paths(changes: Changes, patterns: Sequence[str]) -> tuple[bool, str]:
+def _by_paths(changes: ChangedPaths, patterns: Sequence[str]) -> tuple[bool, str]:
     if changes.paths is None:
         return True, f"all paths count as changed: {changes.why}"
     for path in changes.paths:

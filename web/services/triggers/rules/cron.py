@@ -16,7 +16,7 @@ FIELD = re.compile(rf"(?:\d{{1,4}}|[*,/-]|{NAMES})+", re.IGNORECASE)
 MINUTE = timedelta(minutes=1)
 
 
-def problem(text: str, timezone: str) -> str:
+def find_problem(text: str, timezone: str) -> str:
     """Return why this is not a valid schedule; "" if it is."""
     fields = text.split()
     if len(fields) != 5 or not all(FIELD.fullmatch(field) for field in fields):
@@ -26,18 +26,18 @@ def problem(text: str, timezone: str) -> str:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return f'unknown time zone {timezone!r}; use a name such as "UTC" or "Europe/Helsinki"'
     try:
-        latest(text, timezone, datetime(2024, 1, 1, tzinfo=UTC))
+        compute_latest_time(text, timezone, datetime(2024, 1, 1, tzinfo=UTC))
     except (CroniterError, ValueError) as error:
         return f"it is not a valid cron expression: {error}"
     return ""
 
 
-def latest(text: str, timezone: str, now: datetime) -> datetime:
+def compute_latest_time(text: str, timezone: str, now: datetime) -> datetime:
     """Return the latest planned time at or before `now`."""
     return _latest(text, timezone, now.astimezone(UTC).replace(second=0, microsecond=0))
 
 
-def following(text: str, timezone: str, now: datetime) -> datetime:
+def compute_next_time(text: str, timezone: str, now: datetime) -> datetime:
     """Return the next planned time after `now`."""
     times = croniter(text, now.astimezone(ZoneInfo(timezone)))
     found: datetime = times.get_next(datetime)

@@ -53,7 +53,7 @@ def _with(rule: Rule) -> Iterator[str]:
     if rule.priority:
         yield f"with priority {rule.priority}"
     if rule.parameters:
-        yield "with " + ", ".join(f"{name} = {formats.value(value)}" for name, value in rule.parameters.items())
+        yield "with " + ", ".join(f"{name} = {formats.format_value(value)}" for name, value in rule.parameters.items())
 
 
 def _patterns(patterns: Sequence[str], last: str = "or") -> str:

@@ -30,7 +30,7 @@ class Directives:
     unclear: tuple[tuple[str, str], ...] = ()
 
 
-def skip_reason(event: PushEvent, message: str) -> str | None:
+def find_skip_reason(event: PushEvent, message: str) -> str | None:
     """Return the push option or text in the head commit's message that asks to run nothing; None without one.
 
     A schedule has no pusher.

@@ -11,7 +11,7 @@ from typing import Any
 
 from core.errors import InvalidInput
 from core.model import EventKind, TargetKind
-from core.names import ENVIRONMENT, unknown
+from core.names import ENVIRONMENT, explain_unknown_name
 from web.services.triggers.rules import cron
 
 PUSH, TAG, PULL_REQUEST, SCHEDULE = EVENTS = (EventKind.PUSH, "tag", EventKind.PULL_REQUEST, EventKind.SCHEDULE)
@@ -54,6 +54,8 @@ class Rule:
 
 # Without rules, pushes to branches and pull requests run all steps.
 DEFAULT = (Rule(name="default"),)
+# of a target that the pusher names, and that no rule chooses
+NO_RULE = Rule(name="", events=(), steps=())
 
 LISTS = ("events", "branches", "tags", "paths", "steps", "pipelines", "tasks")
 TEXTS = ("environment", "schedule", "branch", "timezone")
@@ -102,7 +104,7 @@ def _rule(item: Mapping[str, Any], number: int) -> Rule:
     where = f"rule {name}"
     for key in item:
         if key not in KEYS:
-            raise InvalidInput(f"{where}: {unknown('key', key, KEYS)}")
+            raise InvalidInput(f"{where}: {explain_unknown_name('key', key, KEYS)}")
     values = {key: _value(where, key, value) for key, value in item.items()}
     _check_events(where, values)
     if "steps" not in values and (values.get("pipelines") or values.get("tasks")):
@@ -162,7 +164,7 @@ def _check_events(where: str, values: dict[str, Any]) -> None:
     if "schedule" in values:
         events = values.get("events", ())
         values["events"] = tuple(dict.fromkeys([*events, SCHEDULE]))
-        if problem := cron.problem(values["schedule"], values.get("timezone", "UTC")):
+        if problem := cron.find_problem(values["schedule"], values.get("timezone", "UTC")):
             raise InvalidInput(f"{where}: schedule {_shown(values['schedule'])}: {problem}")
     elif SCHEDULE in values.get("events", ()):
         raise InvalidInput(f'{where}: events contains "schedule", but the rule has no schedule = "0 3 * * *"')

@@ -12,7 +12,7 @@ from web.config.pipelines import blueprint as pipeline_blueprint
 from web.config.pipelines import plan as pipeline_plan
 from web.config.pipelines.model import Node
 from web.config.pipelines.plan import PipelinePlan
-from web.config.steps.model import library_step, step_items
+from web.config.steps.model import load_library_step, map_step_items
 from web.config.steps.resolve import ResolvedStep, resolve
 from web.config.tasks import blueprint as task_blueprint
 from web.config.tasks import plan as task_plan
@@ -41,7 +41,7 @@ class RunnableKind:
 
 
 def _of_step(config: Any, name: str, one: Takes = Takes.ONE) -> Mapping[str, Takes]:
-    parameters = library_step(config, name).parameters.values()
+    parameters = load_library_step(config, name).parameters.values()
     return {parameter.name: Takes.LIST if parameter.multiple else one for parameter in parameters}
 
 
@@ -72,10 +72,10 @@ def _common(takes: Set[Takes]) -> Takes:
 
 # In launch order.
 KINDS = {
-    TargetKind.STEP: RunnableKind(names=step_items, takes=_of_step, plan=resolve),
-    TargetKind.TASK: RunnableKind(names=task_blueprint.task_names, takes=_of_task, plan=task_plan.plan),
+    TargetKind.STEP: RunnableKind(names=map_step_items, takes=_of_step, plan=resolve),
+    TargetKind.TASK: RunnableKind(names=task_blueprint.list_task_names, takes=_of_task, plan=task_plan.plan),
     TargetKind.PIPELINE: RunnableKind(
-        names=pipeline_blueprint.pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan
+        names=pipeline_blueprint.list_pipeline_names, takes=_of_pipeline, plan=pipeline_plan.plan
     ),
 }
 
@@ -89,18 +89,18 @@ class Declared:
     category: str
 
 
-def described_targets(config: Any) -> list[Declared]:
+def list_described_targets(config: Any) -> list[Declared]:
     """Return all targets of a stored configuration with their descriptions."""
     keys = {TargetKind.STEP: ("step",), TargetKind.TASK: ("task",), TargetKind.PIPELINE: ("pipeline", "blueprint")}
     bodies = {(kind, item[key]["name"]): item[key] for item in config or () for kind, names in keys.items()
               for key in names if key in item}  # fmt: skip
-    found = [(target, bodies[target.kind, target.name]) for target in declared_targets(config)]
+    found = [(target, bodies[target.kind, target.name]) for target in list_declared_targets(config)]
     return [
         Declared(target=target, description=body.get("description") or "", category=body.get("category") or "")
         for target, body in found
     ]
 
 
-def declared_targets(config: Any) -> list[Target]:
+def list_declared_targets(config: Any) -> list[Target]:
     """Return all targets of a stored configuration, in the order in which statuses get their names."""
     return [Target(kind=kind, name=name) for kind, found in KINDS.items() for name in found.names(config)]

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from core.wire import MARK_BEGIN, MARK_END
 from web.config.steps.shell_text import stands_alone
 
-__all__ = ["COMMANDS_FILE", "script", "stands_alone"]
+__all__ = ["COMMANDS_FILE", "build_script", "stands_alone"]
 
 COMMANDS_FILE = "/pushmill/commands"
 PIPES = ("/pushmill/pipe.stdout", "/pushmill/pipe.stderr")
@@ -24,7 +24,7 @@ SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 STOP_TRAP = "trap 'exit 143' TERM"  # otherwise a stop ends the running program and the next command starts
 
 
-def script(commands: Sequence[str]) -> str:
+def build_script(commands: Sequence[str]) -> str:
     """Return the script for the commands, numbered from 1; blank ones are omitted.
 
     A first line `#!...` stays first; an interpreter that is not a shell gets the text unchanged. If an item is not

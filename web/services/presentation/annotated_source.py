@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 AT_LINE = re.compile(r"line ([1-9][0-9]{0,5}): (.*)", re.DOTALL)
-LINES = 400  # from the start of the file that are shown
+LINES = 400  # lines from the start of the file that are shown
 AROUND = 3  # lines that are shown before and after a message beyond them
 LINE_CHARS = 500
 
@@ -23,7 +23,7 @@ class SourceLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class AnnotatedFile:
     """A file with messages; `loose` are those without a line of it, `left_out` is the number of lines not shown."""
 
     lines: Sequence[SourceLine]
@@ -31,7 +31,7 @@ class Source:
     left_out: int
 
 
-def annotated(text: str, messages: Sequence[str]) -> Source:
+def annotate(text: str, messages: Sequence[str]) -> AnnotatedFile:
     """Return the first LINES lines of a file and those around messages."""
     lines = text.splitlines()
     at: dict[int, list[str]] = {}
@@ -43,7 +43,7 @@ def annotated(text: str, messages: Sequence[str]) -> Source:
         else:
             loose.append(message)
     shown = sorted({*range(1, min(LINES, len(lines)) + 1), *_around(at, len(lines))})
-    return Source(
+    return AnnotatedFile(
         lines=[
             SourceLine(
                 number=number,

@@ -17,17 +17,17 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from valohai_yaml.validation import get_json_schema
 
-from web.config.steps.lines import Lines
+from web.config.steps.lines import LineNumbers
 
 HINTED = 200  # errors with line and hint: each takes time, and a hostile file may have thousands
 
 
-def schema_errors(config: Any) -> list[ValidationError]:
+def list_schema_errors(config: Any) -> list[ValidationError]:
     """Return the same errors as `valohai_yaml.validation.validate`."""
     return list(_validator().iter_errors(config))
 
 
-def schema_messages(errors: Iterable[ValidationError], lines: Lines | None = None) -> list[str]:
+def describe_schema_errors(errors: Iterable[ValidationError], lines: LineNumbers | None = None) -> list[str]:
     """Describe errors in the order of the file, with their lines if `lines` are given, else with their paths."""
     found: list[tuple[int, str]] = []
     ordered = sorted(errors, key=lambda error: (error.validator != "additionalProperties", str(error.absolute_path)))
@@ -48,7 +48,7 @@ def _messages(
         for count, key in enumerate(key for key in error.instance if key not in known):
             near = get_close_matches(key[:80], known, n=1) if hinted and count < HINTED else []
             meant.update((str(path), name) for name in near)
-            yield key, unknown_key(key, near)
+            yield key, explain_unknown_key(key, near)
     elif error.validator == "required":
         missing = next((name for name in error.validator_value if error.message.startswith(repr(name))), "")
         if (str(path), missing) not in meant:
@@ -57,7 +57,7 @@ def _messages(
         yield "", _value_message(error, path)
 
 
-def unknown_key(key: str, near: Sequence[str]) -> str:
+def explain_unknown_key(key: str, near: Sequence[str]) -> str:
     meant = f", did you mean {near[0]!r}?" if near else ""
     return f"unknown key {key[:80]!r}{meant}"
 
@@ -85,7 +85,7 @@ def _place(path: Sequence[str | int]) -> str:
     return ": ".join(parts[-2:]) or "the file"
 
 
-def _located(lines: Lines | None, path: Sequence[str | int], message: str, key: str = "") -> tuple[int, str]:
+def _located(lines: LineNumbers | None, path: Sequence[str | int], message: str, key: str = "") -> tuple[int, str]:
     if lines is None:
         return sys.maxsize, f"{message} ({'.'.join(map(str, path))})"
     line = lines.of(path, key)

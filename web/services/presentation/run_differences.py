@@ -12,7 +12,7 @@ from core.errors import GitError
 from core.model import Commit, Execution, Repository
 from web.services.context import Context
 from web.services.presentation import comparison
-from web.services.presentation.comparison import Line
+from web.services.presentation.comparison import ComparedLine
 from web.services.repositories import hosting
 from web.store import commits, metadata, projects
 
@@ -36,28 +36,28 @@ class CommitChanges:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Changes:
+class RunChanges:
     """The lines that differ from `base`, of which `more` are left out; `code` is None if the commits do not differ."""
 
     base: Execution
-    lines: list[Line]
+    lines: list[ComparedLine]
     more: int
     code: CommitChanges | None
 
 
-def changes(context: Context, base: Execution, execution: Execution) -> Changes:
+def compare_runs(context: Context, base: Execution, execution: Execution) -> RunChanges:
     of = commits.get_many(context.db, {base.commit_id, execution.commit_id})
-    latest = metadata.latest_of(context.db, [base.id, execution.id])
+    latest = metadata.map_latest_by_execution(context.db, [base.id, execution.id])
     lines = [
         line
-        for line in comparison.lines([base, execution], of, latest)
+        for line in comparison.compare_executions([base, execution], of, latest)
         if line.differs and not (line.kind == comparison.ORIGIN and line.name in OMITTED)
     ]
-    code = code_changes(context, [base, execution], of)
-    return Changes(base=base, lines=lines[:LINES], more=len(lines[LINES:]), code=code[0][1] if code else None)
+    code = list_code_changes(context, [base, execution], of)
+    return RunChanges(base=base, lines=lines[:LINES], more=len(lines[LINES:]), code=code[0][1] if code else None)
 
 
-def code_changes(
+def list_code_changes(
     context: Context, found: Sequence[Execution], of: Mapping[int, Commit]
 ) -> list[tuple[Execution, CommitChanges]]:
     """Return what the commits of executions changed since that of the first one, for the first few that differ.
@@ -73,7 +73,7 @@ def code_changes(
         and of[commit_id].repository_id == base.repository_id
         and not (base.adhoc or of[commit_id].adhoc)
     ]
-    repositories = projects.repositories(context.db, found[0].project_id) if related else []
+    repositories = projects.list_repositories(context.db, found[0].project_id) if related else []
     repository = next((one for one in repositories if one.id == base.repository_id), None)
     if repository is None:
         return []
@@ -81,9 +81,9 @@ def code_changes(
 
 
 def _commit_changes(context: Context, repository: Repository, before: Commit, after: Commit) -> CommitChanges:
-    path = hosting.repository_path(context.config, repository)
+    path = hosting.get_repository_path(context.config, repository)
     found, diff = _between(path, before.sha, after.sha)
-    page = hosting.changes_page(repository, before.identifier, after.identifier)
+    page = hosting.get_changes_page(repository, before.identifier, after.identifier)
     return CommitChanges(commits=found[:COMMITS], more=len(found) > COMMITS, diff=diff, page=page)
 
 
@@ -91,6 +91,6 @@ def _commit_changes(context: Context, repository: Repository, before: Commit, af
 def _between(path: Path, old: str, new: str) -> tuple[Sequence[tuple[str, str]], git.DiffStat | None]:
     """Return the newest commits between two, and the difference between these; neither ever changes."""
     try:
-        return git.commits_between(path, old, new, COMMITS + 1) or (), git.diff_stat(path, old, new)
+        return git.list_commits_between(path, old, new, COMMITS + 1) or (), git.compute_diff_stat(path, old, new)
     except GitError:
         return (), None

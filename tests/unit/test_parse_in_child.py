@@ -1,4 +1,4 @@
-"""parse_limited(): the child answers, is bounded, and leaves no trace in this process."""
+"""parse_limited(): the child answers within its limits and leaves no trace in this process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from core.errors import InvalidYaml
-from web.config.steps import sandbox
+from web.config.steps import parse_in_child
 from web.config.steps.parse import Configuration, parse
-from web.config.steps.sandbox import parse_limited
+from web.config.steps.parse_in_child import parse_limited
 
 STEP = b"- step: {name: a, image: i, command: c}\n"
 
@@ -38,8 +38,8 @@ def no_children() -> Iterator[None]:
 
 def use_parser(monkeypatch: pytest.MonkeyPatch, parser: Callable[[bytes], object]) -> None:
     """Let the child run something that the real parser's caps do not let happen."""
-    sandbox.warm_up()
-    monkeypatch.setattr(sandbox, "parse", lambda data, _items=0: parser(data))
+    parse_in_child.warm_up()
+    monkeypatch.setattr(parse_in_child, "parse", lambda data, _items=0: parser(data))
 
 
 @pytest.mark.usefixtures("no_children")
@@ -73,14 +73,14 @@ def test_a_child_over_its_wall_clock_is_killed_with_a_clear_sentence(monkeypatch
 
 @pytest.mark.usefixtures("no_children")
 def test_a_child_over_its_processor_time_ends_by_the_kernels_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = sandbox._limit
+    limit = parse_in_child._limit
 
     def spin(_data: bytes) -> Configuration:
         while True:
             pass
 
     use_parser(monkeypatch, spin)
-    monkeypatch.setattr(sandbox, "_limit", lambda _seconds, memory: limit(1, memory))
+    monkeypatch.setattr(parse_in_child, "_limit", lambda _seconds, memory: limit(1, memory))
     with pytest.raises(InvalidYaml, match="takes longer"):
         parse_limited(STEP, seconds=20)
 
