@@ -20,14 +20,23 @@ def hold(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[boo
     try:
         yield take(descriptor, shared=shared, wait=wait)
     finally:
-        os.close(descriptor)
+        release(descriptor)
 
 
 def take(descriptor: int, *, shared: bool = False, wait: bool = True) -> bool:
-    """Lock an open file until it is closed; without `wait`, returns False if the lock is not free."""
+    """Lock an open file until `release`; without `wait`, returns False if the lock is not free."""
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def release(descriptor: int) -> None:
+    """Unlock an open file, and close it.
+
+    Closing alone would keep the lock while a child process that another thread has just forked still has the file open.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)

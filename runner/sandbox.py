@@ -172,7 +172,7 @@ class ReadySandbox:
 
     def _disown(self, name: str, descriptor: int) -> None:
         (self._directory / name).unlink(missing_ok=True)
-        os.close(descriptor)
+        locks.release(descriptor)
 
 
 @contextmanager
@@ -221,7 +221,7 @@ def _is_locked(path: Path) -> bool:
     try:
         return not locks.take(descriptor, wait=False)
     finally:
-        os.close(descriptor)
+        locks.release(descriptor)
 
 
 def _is_taken(executions: Path, name: str) -> bool:

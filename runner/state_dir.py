@@ -55,7 +55,7 @@ def locked(directory: Path) -> Iterator[bool]:
     try:
         yield locks.take(descriptor, wait=False) and lock.exists()  # its holder may have removed it in between
     finally:
-        os.close(descriptor)
+        locks.release(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:
