@@ -153,6 +153,32 @@ def test_what_a_killed_server_was_receiving_is_removed_by_the_next_one(api: ApiS
     assert files(api) == [data.get_path(api.config.outputs_dir, stored)]
 
 
+def test_a_file_that_a_killed_server_had_not_recorded_yet_is_removed_by_the_next_one(
+    api: ApiServer, stored: str
+) -> None:
+    incoming, unrecorded = api.config.outputs_dir / ".incoming", str(uuid.uuid4())
+    lost = data.get_path(api.config.outputs_dir, unrecorded)
+    lost.parent.mkdir(exist_ok=True)
+    lost.write_bytes(b"lost")
+    for marked in (unrecorded, stored):
+        (incoming / f"{marked}.x.placed").touch()
+    create_app(api.config)
+    assert files(api) == [data.get_path(api.config.outputs_dir, stored)]
+
+
+def test_a_file_that_cannot_be_recorded_leaves_nothing(api: ApiServer) -> None:
+    execution, _ = api.started()
+    datum = str(uuid.uuid4())
+    api.db.executescript(
+        "CREATE TRIGGER no_room BEFORE INSERT ON datum BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+    )
+    assert api.upload(execution, "x", b"x", datum).status_code == 500
+    assert files(api) == []
+    api.db.executescript("DROP TRIGGER no_room")
+    assert api.upload(execution, "x", b"x", datum).status_code == 200
+    assert files(api) == [data.get_path(api.config.outputs_dir, datum)]
+
+
 def test_a_body_of_unknown_length_is_refused(api: ApiServer) -> None:
     execution, _ = api.started()
     headers = {"Authorization": "Token pm_runner_one", "Transfer-Encoding": "chunked"}

@@ -57,7 +57,7 @@ def create_app(config: Config) -> Flask:
     app = Web("web", template_folder=str(_templates()), static_folder=None)
     key = vault.load(config.data / "secret.key")
     removal.clear_leftovers(config)
-    outputs.clear_incoming(config.outputs_dir)  # safe at start: there is only one web process
+    outputs.clear_incoming(config)  # safe at start: there is only one web process
     app.config.update(
         SECRET_KEY=key.derived("session"),
         MAX_CONTENT_LENGTH=BODY_BYTES,

@@ -1,17 +1,23 @@
-"""Receive, store and purge files: the outputs that runners upload, and those that users upload."""
+"""Receive, store and purge files: the outputs that runners upload, and those that users upload.
+
+A file is received in `.incoming`, moved to its place within the transaction that records it, and removed again if it is
+not recorded. An empty file in `.incoming`, UUID.RANDOM.placed, marks it meanwhile: if the server is killed, the next one
+looks whether it was recorded.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from core import datum
-from core.config import LimitsConfig
+from core.config import Config, LimitsConfig
 from core.errors import Conflict, InvalidInput
 from core.model import Execution, Project, Runner
 from web.services import disk
@@ -20,11 +26,12 @@ from web.services.executions import lifecycle
 from web.store import audit, data
 from web.store.audit import Act, Kind
 from web.store.data import Datum
-from web.store.db import Database, transaction
+from web.store.db import Database, connect, transaction
 
 HOLE_BYTES = 64 * 1024
 ZEROS = bytes(HOLE_BYTES)
 INCOMING = ".incoming"  # below the outputs directory: files that are being received
+PLACED = ".placed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +74,9 @@ def store(
     with transaction(db):
         execution = lifecycle.get_held_execution(db, runner, upload.execution, upload.attempt)
         _check_room(db, limits, execution, upload)
-    received = _receive(outputs_dir / INCOMING, upload.uuid, chunks)
-    try:
-        with transaction(db):
-            execution = lifecycle.get_held_execution(db, runner, upload.execution, upload.attempt)
-            return _keep(db, outputs_dir, limits, execution, upload, received)
-    finally:
-        received.path.unlink(missing_ok=True)
+    with _received(db, outputs_dir, upload.uuid, chunks) as received, transaction(db):
+        execution = lifecycle.get_held_execution(db, runner, upload.execution, upload.attempt)
+        return _keep(db, outputs_dir, limits, execution, upload, received)
 
 
 def store_uploaded(context: Context, project: Project, name: str, chunks: Iterable[bytes]) -> Datum:
@@ -81,16 +84,13 @@ def store_uploaded(context: Context, project: Project, name: str, chunks: Iterab
     check_name(name)
     outputs_dir, uuid = context.config.outputs_dir, str(uuid4())
     disk.check(context.config, 0)
-    received = _receive(outputs_dir / INCOMING, uuid, chunks)
-    try:
+    with _received(context.db, outputs_dir, uuid, chunks) as received:
         disk.check(context.config, 0)
         size = received.path.stat().st_size
         with transaction(context.db):
             _place(outputs_dir, uuid, received)
             audit.record(context.db, Act.CREATE, Kind.OUTPUT, name, project.id)
             return data.add(context.db, project.id, None, {"uuid": uuid, "name": name, "size": size, **received.hashes})
-    finally:
-        received.path.unlink(missing_ok=True)
 
 
 def purge(context: Context, datum_uuid: str) -> None:
@@ -102,10 +102,39 @@ def purge(context: Context, datum_uuid: str) -> None:
         audit.record(context.db, Act.REMOVE, Kind.OUTPUT, found.name, found.project_id, found.uuid)
 
 
-def clear_incoming(outputs_dir: Path) -> None:
-    """Remove partial uploads of a killed server; the runners send them again."""
-    for path in (outputs_dir / INCOMING).glob("*"):
-        path.unlink(missing_ok=True)
+def clear_incoming(config: Config) -> None:
+    """Remove what a killed server was receiving or storing; the runners send it again."""
+    incoming = config.outputs_dir / INCOMING
+    if incoming.exists():
+        with contextlib.closing(connect(config.database)) as db:
+            for path in incoming.iterdir():
+                if path.suffix == PLACED:
+                    _remove_unless_recorded(db, config.outputs_dir, path.name.partition(".")[0])
+                path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _received(db: Database, outputs_dir: Path, uuid: str, chunks: Iterable[bytes]) -> Iterator[ReceivedFile]:
+    """Receive a file for the block, which may move and record it; of a file that is not recorded, nothing stays."""
+    received = _receive(outputs_dir / INCOMING, uuid, chunks)
+    try:
+        yield received
+    except BaseException:
+        _remove_unless_recorded(db, outputs_dir, uuid)
+        raise
+    finally:
+        received.path.unlink(missing_ok=True)
+        _mark_of(received).unlink(missing_ok=True)
+
+
+def _remove_unless_recorded(db: Database, outputs_dir: Path, uuid: str) -> None:
+    with transaction(db):  # another request may be storing the same file
+        if data.find(db, uuid) is None:
+            data.get_path(outputs_dir, uuid).unlink(missing_ok=True)
+
+
+def _mark_of(received: ReceivedFile) -> Path:
+    return received.path.with_name(received.path.name + PLACED)
 
 
 def _receive(incoming: Path, uuid: str, chunks: Iterable[bytes]) -> ReceivedFile:
@@ -155,6 +184,7 @@ def _keep(
 def _place(outputs_dir: Path, uuid: str, received: ReceivedFile) -> None:
     target = data.get_path(outputs_dir, uuid)
     target.parent.mkdir(mode=0o700, exist_ok=True)
+    _mark_of(received).touch(mode=0o600)
     received.path.rename(target)
 
 
