@@ -8,9 +8,9 @@ A transition is one conditional UPDATE (state *and* attempt must still be those 
 
 Leases last 12 s and are extended each second. When one expires before a container started, the sweep queues the
 execution again. With a container it waits two hours for its runner (`[limits] runner_silence`), shown as "no contact
-since …". It becomes `runner_lost` at once when the runner returns without it (its heartbeat lists its executions),
-after a minute when the step sets `autorestart`, and when a user stops it or re-runs it. The sweep handles expired leases
-from 15 s after its start on, because no lease could be extended while the server was down.
+since …". It becomes `runner_lost` at once when the runner returns without it (its heartbeat lists its executions) or when
+a user re-runs it, and after a minute when a user stops it or the step sets `autorestart`. The sweep handles expired
+leases from 15 s after its start on, because no lease could be extended while the server was down.
 
 A runner that lets a lease expire, or leaves an execution unclaimed for 8 s, counts as silent until its next
 heartbeat: no executions are placed on it until then.
@@ -227,9 +227,10 @@ def stop(context: Context, execution: Execution, who: str, said: str) -> None:
 
 
 def _stop(context: Context, execution: Execution, who: str, said: str, reason: str) -> Execution:
-    """Stop an execution; give it up at once if its runner is out of contact.
+    """Stop an execution that waits, or order its runner to stop it.
 
-    No one can stop it then, and a runner that comes back with it is ordered to end it.
+    If the runner is out of contact, the sweep gives the execution up, and a runner that comes back with it is ordered to
+    end it.
     """
     if execution.state in FINAL:
         return execution
@@ -239,8 +240,6 @@ def _stop(context: Context, execution: Execution, who: str, said: str, reason: s
     logs.log_status(db, context.config.logs_dir, execution, said)
     if execution.state in WAITING:
         executions.transition(db, execution, State.STOPPED, reason=reason)
-    elif is_out_of_contact(execution):
-        _recover(context, executions.get(db, execution.id), SILENT_S)
     return executions.get(db, execution.id)
 
 
@@ -285,7 +284,7 @@ def recover(context: Context) -> None:
     for execution in executions.list_in_states(context.db, State.STARTED):
         if _lease_over(execution):
             with transaction(context.db):  # read again: its runner may have come back in the meantime
-                _recover(context, executions.get(context.db, execution.id), context.config.limits.runner_silence)
+                _recover(context, executions.get(context.db, execution.id))
 
 
 def compute_last_contact(execution: Execution) -> str:
@@ -299,9 +298,10 @@ def is_out_of_contact(execution: Execution) -> bool:
     return execution.state is State.STARTED and _silence_s(execution) >= SILENT_S
 
 
-def _recover(context: Context, execution: Execution, patience_s: float) -> None:
+def _recover(context: Context, execution: Execution) -> None:
     if execution.state is not State.STARTED or not _lease_over(execution):
         return
+    patience_s: float = context.config.limits.runner_silence
     if execution.stop_requested_at or execution.autorestart:
         patience_s = min(patience_s, SILENT_S)
     if execution.container_id is None or _silence_s(execution) >= patience_s:
