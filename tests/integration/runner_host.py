@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def runner_host(directory: Path, server_url: str, **settings: Any) -> Iterator[H
     tree.joinpath("train.py").chmod(0o666)  # as a checkout makes it
     engine, reporter = Engine(), Reporter(server_url, TOKEN)
     host = Host(
-        runner_id=f"test-{directory.name}",
+        runner_id=f"test-{hashlib.sha256(bytes(directory)).hexdigest()[:16]}",  # tests of other workers have others
         directory=directory,
         server_url=server_url,
         token=TOKEN,
@@ -147,6 +148,17 @@ def docker(*arguments: str, stdin: bytes = b"") -> str:
         words = 1 if arguments[0] == "run" else 2
         arguments = (*arguments[:words], "--label", leftovers.LABEL, *arguments[words:])
     return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=True).stdout.decode().strip()
+
+
+@contextlib.contextmanager
+def empty_image() -> Iterator[str]:
+    """The name of an image without any file; tests of other workers have others."""
+    name = f"pushmill-test-{uuid.uuid4().hex[:12]}"
+    docker("import", "--change", "LABEL pushmill.test=1", "-", name, stdin=bytes(10240))
+    try:
+        yield name
+    finally:
+        docker("image", "rm", name)
 
 
 def take_up(host: Host) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from runner_host import docker, execute, execution, keeper_process, take_up, until
+from runner_host import docker, empty_image, execute, execution, keeper_process, take_up, until
 from runner_server import Recorded, RunnerServer
 
 from runner import jobs
@@ -119,13 +119,10 @@ def test_an_execution_whose_keeper_died_before_its_container_is_run_from_the_top
 
 
 def test_a_container_that_could_not_start_is_not_adopted_after_its_removal(server: RunnerServer, host: Host) -> None:
-    docker("import", "--change", "LABEL pushmill.test=1", "-", "pushmill-test-empty", stdin=bytes(10240))
-    try:
-        recorded = server.add(execution("true", image="pushmill-test-empty"))
+    with empty_image() as image:
+        recorded = server.add(execution("true", image=image))
         kill_at_request(server, host, recorded, "/final")
         take_up(host)
-    finally:
-        docker("image", "rm", "pushmill-test-empty")
     assert recorded.final["failure_reason"] == "image"
 
 

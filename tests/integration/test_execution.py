@@ -15,6 +15,7 @@ from runner_host import (
     IMAGE,
     NETWORK,
     docker,
+    empty_image,
     execute,
     executing,
     execution,
@@ -278,11 +279,8 @@ def test_an_image_that_is_not_available_is_one_clear_sentence(server: RunnerServ
 
 
 def test_an_image_without_a_shell_is_refused_with_the_reason(server: RunnerServer, host: Host) -> None:
-    docker("import", "--change", "LABEL pushmill.test=1", "-", "pushmill-test-empty", stdin=bytes(10240))
-    try:
-        recorded = run(server, host, execution("true", image="pushmill-test-empty"))
-    finally:
-        docker("image", "rm", "pushmill-test-empty")
+    with empty_image() as image:
+        recorded = run(server, host, execution("true", image=image))
     assert recorded.final["failure_reason"] == "image"
     assert "has no /bin/sh" in recorded.final["message"]
 
