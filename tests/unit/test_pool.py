@@ -56,6 +56,26 @@ def test_calls_beyond_the_threads_wait_up_to_a_bound_and_then_run(pool: Pool) ->
     assert [ran.acquire(timeout=60) for _ in range(2)] == [True, True]
 
 
+def test_while_calls_wait_no_thread_outruns_the_event_loop(pool: Pool) -> None:
+    release, ran = threading.Event(), list[str]()
+
+    def call() -> None:
+        release.wait(60)
+        ran.append(threading.current_thread().name)
+
+    async def occupy_the_loop() -> None:
+        calls = [asyncio.create_task(pool.run(call)) for _ in range(THREADS + 2)]
+        await asyncio.sleep(0)  # they are submitted
+        release.set()
+        wait_for(lambda: len(ran) == THREADS)
+        with pytest.raises(TimeoutError):
+            wait_for(lambda: len(ran) > THREADS, timeout=0.2)
+        await asyncio.gather(*calls)
+
+    asyncio.run(occupy_the_loop())
+    assert len(ran) == THREADS + 2
+
+
 def test_closing_ends_idle_threads_and_busy_ones_after_what_waits() -> None:
     pool = Pool("ending", 2, waiting=1)
     assert run(pool).startswith("ending-")
