@@ -36,6 +36,7 @@ from web.services.announcer import Announcer
 from web.services.context import open_context
 from web.services.logins.providers import Providers
 from web.services.repositories import hosting
+from web.services.runners.heartbeats import Heartbeats
 from web.services.scheduling.queues import Queues
 from web.store.db import connect, fetch_rows
 
@@ -60,6 +61,7 @@ def serve_empty(config: Config, port: int) -> None:
         vault=vault.load(config.data / "secret.key"),
         announcer=Announcer(queues),
         providers=Providers(config.login),
+        heartbeats=Heartbeats(config.database),
     )
     app.extensions |= {"pushmill": server, webhooks.EXTENSION: webhooks.make_intake(server)}
 

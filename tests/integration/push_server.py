@@ -27,6 +27,7 @@ from web.services.context import Context
 from web.services.deliveries import ingest
 from web.services.logins.providers import Providers
 from web.services.repositories import hosting
+from web.services.runners.heartbeats import Heartbeats
 from web.services.scheduling import dispatch
 from web.services.scheduling.queues import Queues
 from web.store import commits, deliveries, executions, projects
@@ -75,6 +76,7 @@ class PushServer:
             vault=self.vault,
             announcer=Announcer(self.queues),
             providers=Providers(self.config.login),
+            heartbeats=Heartbeats(self.config.database),
         )
         app.register_blueprint(webhooks.blueprint)
         app.register_blueprint(git.blueprint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from api_server import ApiServer
+from flask import request, request_started
 from instance import wait_for
 
 from core.model import Runner
@@ -79,6 +80,24 @@ def test_a_removed_runner_and_a_replaced_token_are_refused_at_once(api: ApiServe
     runners.remove(api.db, runner(api, "two").id)
     for name in ("one", "two"):
         assert api.call("heartbeat", {"slots": 2, "info": {}}, name).status_code == 401
+
+
+def test_valid_heartbeats_are_answered_before_flask_and_others_get_its_errors(api: ApiServer) -> None:
+    requests = list[str]()
+
+    def note(_: object, **__: object) -> None:
+        requests.append(request.path)
+
+    with request_started.connected_to(note, api.app):
+        report(api, 0.5)
+        assert requests == []
+        statuses = [
+            api.call("heartbeat", body).status_code for body in ({"slots": -1, "info": {}}, {"slots": "2"}, [], "x")
+        ]
+        statuses.append(api.client.post("/api/runner/heartbeat", json={"slots": 2, "info": {}}).status_code)
+        statuses.append(api.client.get("/api/runner/heartbeat").status_code)
+    assert statuses == [400, 400, 400, 400, 401, 405]
+    assert len(requests) == len(statuses)
 
 
 def test_a_late_report_does_not_replace_what_was_recorded_meanwhile(api: ApiServer) -> None:

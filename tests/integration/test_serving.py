@@ -25,6 +25,7 @@ from web.http import auth, webhooks
 from web.services import vault
 from web.services.announcer import Announcer
 from web.services.logins.providers import Providers
+from web.services.runners.heartbeats import Heartbeats
 from web.services.scheduling.queues import Queues
 
 MIB = 1024**2
@@ -52,6 +53,7 @@ class Site:
             vault=key,
             announcer=Announcer(queues),
             providers=Providers(self.config.login),
+            heartbeats=Heartbeats(self.config.database),
         )
         app.register_blueprint(webhooks.blueprint)
         app.add_url_rule("/git/hash", "hash", auth.public(lambda: self._hash()), methods=["POST"])

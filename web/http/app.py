@@ -28,10 +28,12 @@ from web.http import (
 from web.http.api import downloads, v0
 from web.http.pages import register as register_pages
 from web.http.proxies import TrustedProxies
+from web.http.runner_heartbeats import RunnerHeartbeats
 from web.services import removal, vault
 from web.services.announcer import Announcer
 from web.services.executions import outputs
 from web.services.logins.providers import Providers
+from web.services.runners.heartbeats import Heartbeats
 from web.services.scheduling.queues import Queues, get_redis_url
 
 BODY_BYTES = 1 * MIB  # default limit of a request body; routes that accept more set their own
@@ -73,6 +75,7 @@ def create_app(config: Config) -> Flask:
         vault=key,
         announcer=Announcer(queues),
         providers=Providers(config.login),
+        heartbeats=Heartbeats(config.database),
     )
     for module in (webhooks, git, lfs, live, changes, badges, runner_api, v0, downloads):
         app.register_blueprint(module.blueprint)
@@ -86,6 +89,7 @@ def create_app(config: Config) -> Flask:
     streams.init_app(app)
     changes.init_app(app)
     app.after_request(_harden)
+    app.wsgi_app = RunnerHeartbeats(app)  # type: ignore[method-assign]
     if networks := config.server.proxy_networks:
         app.wsgi_app = TrustedProxies(app.wsgi_app, networks)  # type: ignore[method-assign]
     return app

@@ -49,6 +49,7 @@ from web.services.announcer import Announcer
 from web.services.checks.background import Checks
 from web.services.context import Context
 from web.services.logins.providers import Providers
+from web.services.runners.heartbeats import Heartbeats
 from web.services.scheduling.queues import Queues
 from web.services.throttle import Throttle
 from web.services.vault import Vault
@@ -69,9 +70,17 @@ class Server:
     vault: Vault
     announcer: Announcer
     providers: Providers
+    heartbeats: Heartbeats
     throttle: Throttle = field(default_factory=Throttle)
     checks: Checks = field(default_factory=Checks)
     local: threading.local = field(default_factory=threading.local)
+
+    def get_context(self) -> Context:
+        """Return what services need, with this thread's database connection, which lives as long as the thread."""
+        if not hasattr(self.local, "context"):
+            self.local.context = Context(db=connect(self.config.database), config=self.config, vault=self.vault)
+        found: Context = self.local.context
+        return found
 
 
 def get_server() -> Server:
@@ -80,12 +89,7 @@ def get_server() -> Server:
 
 
 def get_context() -> Context:
-    """Return what services need, with this thread's database connection, which lives as long as the thread."""
-    here = get_server()
-    if not hasattr(here.local, "context"):
-        here.local.context = Context(db=connect(here.config.database), config=here.config, vault=here.vault)
-    found: Context = here.local.context
-    return found
+    return get_server().get_context()
 
 
 def get_db() -> Database:
@@ -307,7 +311,12 @@ def _check_runner() -> None:
 
 
 def _header_token() -> str | None:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return parse_token(request.headers.get("Authorization", ""))
+
+
+def parse_token(authorization: str) -> str | None:
+    """Return the token of an `Authorization: Token …` header, None if it has none."""
+    scheme, _, token = authorization.partition(" ")
     return token.strip() if scheme.lower() == "token" and token else None
 
 

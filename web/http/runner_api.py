@@ -12,22 +12,21 @@ from typing import Any
 
 import msgspec
 import orjson
-from flask import Blueprint, Response, current_app, request
-from flask.blueprints import BlueprintSetupState
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import ClientDisconnected, LengthRequired, RequestEntityTooLarge
 
 from core.config import MIB
 from core.errors import InvalidInput
+from core.model import Runner
 from core.text import parse_whole_number
-from core.wire import PREPARING, FinalReport, LogBatch, RunnerReport, SourcesReport
+from core.wire import PREPARING, FinalReport, LogBatch, RunnerOrders, RunnerReport, SourcesReport
 from web.http import auth, downloads, lfs_files
 from web.http.after_change import followed, unseen
 from web.http.api.answers import Json
 from web.services import disk
 from web.services.executions import datums, lifecycle, outputs, spec
 from web.services.repositories import sources as commit_sources
-from web.services.runners import heartbeats
-from web.store import logs, projects, runners, usage
+from web.store import logs, projects, usage
 
 CHUNK_BYTES = MIB
 BODY_BYTES = MIB
@@ -36,31 +35,25 @@ MESSAGE_CHARACTERS = 2000
 LIST_LENGTH = 500
 DEVICE_CHARACTERS = 100
 
-HEARTBEATS = "pushmill-heartbeats"
 REPORTS = msgspec.json.Decoder(RunnerReport)
 
 blueprint = Blueprint("runner_api", __name__, url_prefix="/api/runner")
-
-
-@blueprint.record_once
-def collect_heartbeats(state: BlueprintSetupState) -> None:
-    state.app.extensions[HEARTBEATS] = heartbeats.Heartbeats(state.app.extensions["pushmill"].config.database)
 
 
 @blueprint.post("/heartbeat")
 @auth.runner
 @unseen
 def heartbeat() -> Response:
-    """Runners call this every few seconds: unchanged reports are written together, and wake no live page."""
-    report, runner = _runner_report(), auth.get_current_runner()
-    context = auth.get_context()
-    collected: heartbeats.Heartbeats = current_app.extensions[HEARTBEATS]
-    more_capacity = collected.record(context.db, runner, report)
-    held = runners.holds_executions(context.db, runner.id)
-    lost = held and lifecycle.reconcile_runner(context, runner, report.executions)
-    if lost or more_capacity:
-        auth.get_server().announcer.announce(context)
-    return Json(collected.orders(runner))
+    """Answer a heartbeat that `runner_heartbeats` has not answered, because it is not valid."""
+    return Json(receive_heartbeat(auth.get_server(), auth.get_current_runner(), parse_report(_whole_body(BODY_BYTES))))
+
+
+def receive_heartbeat(server: auth.Server, runner: Runner, report: RunnerReport) -> RunnerOrders:
+    """Handle a heartbeat, which runners send every few seconds: one that changes nothing wakes no live page."""
+    orders, changed = server.heartbeats.receive(server.get_context(), runner, report)
+    if changed:
+        server.announcer.announce(server.get_context())
+    return orders
 
 
 @blueprint.post("/executions/<execution>/claim")
@@ -219,9 +212,10 @@ def _body() -> Mapping[str, Any]:
     return data
 
 
-def _runner_report() -> RunnerReport:
+def parse_report(body: bytes) -> RunnerReport:
+    """Return the report in the body of a heartbeat. Raises InvalidInput."""
     try:
-        report = REPORTS.decode(_whole_body(BODY_BYTES))
+        report = REPORTS.decode(body)
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the body is not a valid RunnerReport: {error}") from None
     _whole(report.slots, "slots")

@@ -18,6 +18,8 @@ from pathlib import Path
 from core import clock
 from core.model import Runner
 from core.wire import RunnerOrders, RunnerReport
+from web.services.context import Context
+from web.services.executions import lifecycle
 from web.services.scheduling.dispatch import is_online
 from web.store import runners
 from web.store.db import Database, connect
@@ -47,9 +49,15 @@ class Heartbeats:
         self._writing = False
         self._count = 0  # of all runners, at the last write: counting them reads their whole table
 
-    def orders(self, runner: Runner) -> RunnerOrders:
-        """Return the orders for a runner."""
-        return make_orders(runner, self._count)
+    def receive(self, context: Context, runner: Runner, report: RunnerReport) -> tuple[RunnerOrders, bool]:
+        """Record a runner's report, and give up executions that it has lost.
+
+        Returns the orders for the runner, and whether an execution was lost or the runner may take more than before.
+        """
+        more = self.record(context.db, runner, report)
+        held = runners.holds_executions(context.db, runner.id)
+        lost = held and lifecycle.reconcile_runner(context, runner, report.executions)
+        return make_orders(runner, self._count), more or lost
 
     def record(self, db: Database, runner: Runner, report: RunnerReport) -> bool:
         """Record a runner's report; return whether the runner may take more than before."""
