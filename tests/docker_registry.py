@@ -39,7 +39,7 @@ def registry(directory: Path, *, private: bool = False) -> Iterator[str]:
             return False
 
     try:
-        wait_for(answers, 20)
+        wait_for(answers)
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()

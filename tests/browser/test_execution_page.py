@@ -446,8 +446,8 @@ def test_what_a_running_execution_uses_is_drawn_and_followed(browser: Browser, d
     samples = [usage.Sample(time_us=now_us, series="memory", value=77 * 2**30),
                usage.Sample(time_us=now_us, series="gpu:1", value=3)]  # fmt: skip
     lifecycle.add_usage(db, demo_site.demo.runner, live.uuid, 1, samples)
-    browser.wait(f"{row}.querySelector('b').textContent === '3 %'", 20)
-    browser.wait("document.querySelector('#resources [data-kind=memory] b').textContent === '77.0 GiB'", 20)
+    browser.wait(f"{row}.querySelector('b').textContent === '3 %'")
+    browser.wait("document.querySelector('#resources [data-kind=memory] b').textContent === '77.0 GiB'")
     assert browser.run("return document.querySelector('#resources [data-kind=memory] .note').textContent") == (
         "peak 77.0 GiB"
     )

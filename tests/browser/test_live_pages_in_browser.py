@@ -252,7 +252,7 @@ def test_a_hidden_page_has_no_stream_and_is_right_when_it_is_looked_at(tabs: Bro
         tabs.driver.close()
         tabs.driver.switch_to.window(page)
     assert other != page
-    tabs.wait(f"document.getElementById('commit-{sha}') !== null", 20)
+    tabs.wait(f"document.getElementById('commit-{sha}') !== null")
     wait_for(lambda: streams(demo_site) == 1)
 
 

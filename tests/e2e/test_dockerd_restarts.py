@@ -54,7 +54,7 @@ def test_with_live_restore_an_execution_goes_on_without_its_daemon(
         assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
         (after,) = launch(site, checkout, name, step("after", "echo after"))
         assert site.wait_final(after, 30)["status"] == "complete", site.events(after)
-        wait_for(lambda: not besides_volumes(runner), 10)
+        wait_for(lambda: not besides_volumes(runner))
 
 
 def test_an_execution_that_begins_while_docker_is_away_waits_for_it(
@@ -66,14 +66,14 @@ def test_an_execution_that_begins_while_docker_is_away_waits_for_it(
     ):
         (before,) = launch(site, checkout, "away", step("before", "echo before"))
         assert site.wait_final(before, 30)["status"] == "complete", site.events(before)
-        wait_for(lambda: not runner.leftovers(), 10)
+        wait_for(lambda: not runner.leftovers())
         daemon.kill()
         (execution,) = launch(site, checkout, "away", step("hello", "echo hello"))
         wait_for(lambda: any(line.startswith("Docker does not answer") for line in site.events(execution, "status")))
         daemon.start()
         assert site.wait_final(execution, 30)["status"] == "complete", site.events(execution)
         assert site.events(execution, "stdout") == ["hello"]
-        wait_for(lambda: not runner.leftovers(), 10)
+        wait_for(lambda: not runner.leftovers())
 
 
 @pytest.mark.parametrize("how", HOW)
@@ -99,4 +99,4 @@ def test_without_live_restore_it_was_interrupted_and_keeps_what_it_wrote(
         assert "never" not in site.events(execution, "stdout")
         (output,) = site.outputs(execution)
         assert site.download(output["id"]) == b"early\n"
-        wait_for(lambda: not runner.leftovers(), 10)
+        wait_for(lambda: not runner.leftovers())

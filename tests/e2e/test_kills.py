@@ -75,7 +75,7 @@ def finish_whole(instance: Instance, execution: str, *runners: Machine) -> None:
     assert instance.wait_final(execution, 30)["status"] == "complete", instance.events(execution)
     lines = instance.events(execution, "stdout")
     assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
-    wait_for(lambda: not home.leftovers(), 10)
+    wait_for(lambda: not home.leftovers())
 
 
 def test_the_next_slot_takes_up_the_container_of_one_that_was_killed(
@@ -135,11 +135,11 @@ def test_a_runner_that_is_told_to_end_leaves_its_containers_and_goes(
 def test_a_runner_whose_server_hangs_goes_in_time_too(site: Instance, runner: Machine, checkout: Checkout) -> None:
     execution = printing(site, checkout, "hangs")
     with frozen(web_process(site)):
-        wait_for(lambda: waits_for_an_answer(runner), 15)
+        wait_for(lambda: waits_for_an_answer(runner))
         seconds = runner.stop()
     print(f"SIGTERM while the server hangs, runner gone: {seconds:.2f} s (at most {LEFT_S:g} s)")
     runner.start()
-    wait_for(lambda: adopted(site, execution), 15)
+    wait_for(lambda: adopted(site, execution))
     finish_whole(site, execution, runner)
 
 
@@ -148,7 +148,7 @@ def test_a_slot_that_dies_while_the_server_hangs_is_replaced_in_time(
 ) -> None:
     execution = printing(site, checkout, "replaced")
     with frozen(web_process(site)):
-        wait_for(lambda: waits_for_an_answer(runner), 15)
+        wait_for(lambda: waits_for_an_answer(runner))
         keeper = runner.keeper(execution)
         keeper.kill()
         within(ADOPTED_S, "slot killed while the server hangs, next slot there", lambda: holds_lock(runner, execution))
@@ -197,9 +197,9 @@ def test_what_had_no_container_yet_waits_for_another_runner_when_its_own_dies(
         QUEUED_AGAIN_S, "runner dead, execution queued again", lambda: site.execution(execution)["status"] == "queued"
     )
     site.client.post(f"/executions/{execution}/stop/").raise_for_status()
-    assert site.wait_final(execution, 5)["status"] == "stopped"
+    assert site.wait_final(execution)["status"] == "stopped"
     runner.start()
-    wait_for(lambda: not runner.leftovers(), 15)
+    wait_for(lambda: not runner.leftovers())
 
 
 @pytest.mark.chaos
@@ -256,8 +256,8 @@ def test_a_runner_that_slept_until_its_execution_was_given_away_lets_go_of_it(
             assert site.execution(execution)["status"] == "started"
             assert (other.executions / execution).exists()
             site.client.post(f"/executions/{execution}/stop/").raise_for_status()
-            assert site.wait_final(execution, 10)["status"] == "stopped"
-            wait_for(lambda: not other.leftovers(), 10)
+            assert site.wait_final(execution)["status"] == "stopped"
+            wait_for(lambda: not other.leftovers())
 
 
 def waits_for_an_answer(runner: Machine) -> bool:

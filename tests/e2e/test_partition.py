@@ -40,7 +40,7 @@ def redis_port(links: list[Link]) -> Iterator[int]:
             return bool(connection.ping())
         return False
 
-    wait_for(answers, 10)
+    wait_for(answers)
     yield port
     process.terminate()
     process.wait(10)
@@ -84,16 +84,16 @@ def test_a_cut_link_costs_an_execution_nothing_and_others_run_elsewhere(
     cut.cut()
     (other,) = launch(site, checkout, "cut", step("hello", "echo hello"))
     within(AGAIN_S, "link cut, another execution is done elsewhere", lambda: site.events(other, "stdout") == ["hello"])
-    wait_for(lambda: lease_over(site, execution), 20)
+    wait_for(lambda: lease_over(site, execution))
     assert site.execution(execution)["status"] == "started"
     so_far = len(site.events(execution, "stdout"))
     cut.heal()
     within(AGAIN_S, "link healed, lines are there", lambda: len(site.events(execution, "stdout")) > so_far + 100)
     (home.executions / execution / "outputs" / "go").touch()
-    assert site.wait_final(execution, 20)["status"] == "complete", site.events(execution)
+    assert site.wait_final(execution)["status"] == "complete", site.events(execution)
     lines = site.events(execution, "stdout")
     assert lines == [*(f"line {i}" for i in range(1, len(lines))), "end"]
-    wait_for(lambda: not any(runner.leftovers() for runner in runners), 10)
+    wait_for(lambda: not any(runner.leftovers() for runner in runners))
 
 
 @pytest.mark.chaos
@@ -105,7 +105,7 @@ def test_an_idle_runner_takes_jobs_again_when_its_link_is_healed(
     (execution,) = launch(site, checkout, "idle", step("hello", "echo hello"))
     wait_for(lambda: site.execution(execution)["status"] == "queued")
     # it was handed to one of them, which did not take it
-    wait_for(lambda: value(site, "SELECT runner_id FROM execution WHERE uuid = ?", execution) is None, 20)
+    wait_for(lambda: value(site, "SELECT runner_id FROM execution WHERE uuid = ?", execution) is None)
     for found in links:
         found.heal()
     within(AGAIN_S, "links healed, a job is done", lambda: site.events(execution, "stdout") == ["hello"])

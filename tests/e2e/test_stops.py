@@ -97,7 +97,7 @@ def test_one_that_is_still_being_prepared_makes_no_container(
     (execution,) = launch(site, checkout, next(projects), slow)
     wait_for(lambda: any("Started on runner" in line for line in site.events(execution, "status")))
     stop(site, execution, stage, SOON_S)
-    wait_for(lambda: not runner.leftovers(), 10)
+    wait_for(lambda: not runner.leftovers())
 
 
 def test_a_running_one_may_save_what_it_has(site: Instance, runner: Machine, checkout: Checkout) -> None:
@@ -107,7 +107,7 @@ def test_a_running_one_may_save_what_it_has(site: Instance, runner: Machine, che
     assert site.events(execution, "stdout") == ["up", "saved"]
     (output,) = site.outputs(execution)
     assert site.download(output["id"]) == b"saved\n"
-    wait_for(lambda: not runner.leftovers(), 10)
+    wait_for(lambda: not runner.leftovers())
 
 
 def test_one_that_does_not_listen_is_killed_after_the_grace(
@@ -134,7 +134,7 @@ def test_one_that_is_storing_its_outputs_keeps_those_that_are_stored(
     stop(site, execution, "storing outputs", GRACE_S)
     assert 5 < len(site.outputs(execution)) < 3000
     assert any(line.startswith("Stopped after") for line in site.events(execution, "status"))
-    wait_for(lambda: not runner.leftovers(), 10)
+    wait_for(lambda: not runner.leftovers())
 
 
 def test_a_slot_that_is_killed_in_the_grace_does_not_prolong_it_for_ever(

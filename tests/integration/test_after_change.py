@@ -83,4 +83,4 @@ def test_a_change_by_a_user_nudges_the_worker(site: RedisSite) -> None:
     api = site.api
     path = "/p/demo/settings/rules"
     assert api.client.post(path, data={"rules": "# none"}, headers=api.as_admin).status_code == 303
-    wait_for(lambda: site.admin.exists("pushmill:nudged"), 5)
+    wait_for(lambda: site.admin.exists("pushmill:nudged"))

@@ -72,7 +72,7 @@ def test_the_sweep_copies_back_what_was_written(pushes: PushServer) -> None:
     sweeper = Sweeper(pushes.config, pushes.vault, pushes.queues)
     try:
         sweeper.sweep()
-        wait_for(lambda: MARK.encode() in database.read_bytes(), 10)
+        wait_for(lambda: MARK.encode() in database.read_bytes())
     finally:
         sweeper.close()
 

@@ -65,7 +65,7 @@ def test_a_push_is_fetched_with_the_key_that_was_printed(forge: SshForge) -> Non
         forge.pushes.drain()
         return forge.pushes.steps("model") == ["train"]
 
-    wait_for(fetched, 20)
+    wait_for(fetched)
     assert forge.repository.fetch_problem == ""
 
 
@@ -74,9 +74,9 @@ def test_what_nobody_told_of_is_found_over_ssh(forge: SshForge) -> None:
     forge.ssh.let_in(forge.added["deploy_key"])
     forge.pushes.with_git(poll=0.1)
     with forge.pushes.worker():
-        wait_for(lambda: forge.repository.polled_at, 20)
+        wait_for(lambda: forge.repository.polled_at)
         forge.push()
-        wait_for(lambda: forge.pushes.steps("model") == ["train"], 20)
+        wait_for(lambda: forge.pushes.steps("model") == ["train"])
 
 
 @pytest.mark.sshd

@@ -65,7 +65,7 @@ def test_what_was_written_outlives_a_kill(tmp_path: Path, start: Start) -> None:
     assert redis.tend(os.environ) is None
     os.kill(redis.pid, signal.SIGKILL)
     # its threads may outlive the first moment of the kill
-    assert "was started again" in wait_for(lambda: redis.tend(os.environ), 5.0)
+    assert "was started again" in wait_for(lambda: redis.tend(os.environ))
     with client(redis) as connection:
         assert connection.llen("queue") == 2000
 

@@ -300,7 +300,7 @@ def test_a_push_that_breaks_off_leaves_no_process_and_no_push(pushes: PushServer
         )
         connection.sendall(head.encode() + begun_pack(200_000))
         wait_for(_backends)
-    wait_for(lambda: not _backends(), 10)
+    wait_for(lambda: not _backends())
     pushes.drain()
     assert len(pushes.pushes("broken")) == 1
 

@@ -60,6 +60,6 @@ def test_the_end_of_an_execution_has_the_worker_look_at_its_group_at_once(site: 
     else:
         (node,) = pipelines.list_nodes(api.db, api.add_pipeline(("a", "execution")).id)
         execution, attempt = api.started(pipeline_node_id=node.id)
-    wait_for(lambda: site.admin.delete("pushmill:nudged"), 5)  # its runner came online
+    wait_for(lambda: site.admin.delete("pushmill:nudged"))  # its runner came online
     assert api.call(f"executions/{execution}/final", {"attempt": attempt, "state": "complete"}).status_code == 200
-    wait_for(lambda: site.admin.exists("pushmill:nudged"), 5)
+    wait_for(lambda: site.admin.exists("pushmill:nudged"))

@@ -58,7 +58,7 @@ class Followed:
         params = {"after": after} if after else {}
         client = httpx.Client(headers=self.api.as_admin | headers, timeout=20, trust_env=False)
         with client:
-            answer = wait_for(lambda: self._stream(client, params), 10)
+            answer = wait_for(lambda: self._stream(client, params))
             assert answer.headers["Content-Type"].startswith("text/event-stream")
             fields: dict[str, str] = {}
             try:
@@ -184,7 +184,7 @@ def test_streams_have_a_bound_and_closed_ones_give_theirs_back(followed: Followe
         with again, again.stream("GET", f"{followed.path}/events") as answer:
             return answer.status_code == 200
 
-    wait_for(accepted, 5)
+    wait_for(accepted)
     for stream in streams[1:]:
         stream.close()  # type: ignore[attr-defined]
 

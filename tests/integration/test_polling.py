@@ -376,9 +376,9 @@ def test_the_worker_finds_what_nobody_told_of(pushes: PushServer, checkout: Chec
     pushes.with_git(poll=0.1)
     forge = Polled(pushes, checkout, tmp_path / "forge.git")
     with pushes.worker():
-        wait_for(lambda: forge.repository.polled_at, 20)
+        wait_for(lambda: forge.repository.polled_at)
         sha = forge.push(TRAIN)
-        wait_for(lambda: pushes.steps("model") == ["train"], 20)
+        wait_for(lambda: pushes.steps("model") == ["train"])
     assert forge.outcomes() == [(MAIN, sha, "1 execution")]
 
 
@@ -390,11 +390,11 @@ def test_a_push_that_was_lost_while_nothing_ran_here_runs_soon_after_the_start(
     forge = Polled(pushes, checkout, tmp_path / "forge.git")
     first = forge.push(TRAIN)
     with pushes.worker():
-        wait_for(lambda: forge.repository.polled_at, 20)
+        wait_for(lambda: forge.repository.polled_at)
         forge.told((ZERO, first))
     lost = forge.push({"a": "1"})
     with pushes.worker():
-        wait_for(lambda: pushes.steps("model") == ["train"] * 2, 20)
+        wait_for(lambda: pushes.steps("model") == ["train"] * 2)
     assert forge.outcomes()[-1] == (MAIN, lost, "1 execution")
 
 
@@ -412,7 +412,7 @@ def test_remotes_that_do_not_answer_hold_up_no_other_work(
             taken = [silent.accept()[0] for _ in range(4)]  # each is being asked, and gets no answer
             sha = forge.push(TRAIN)
             forge.deliver(payload(sha))
-            wait_for(lambda: pushes.steps("model") == ["train"], 20)
+            wait_for(lambda: pushes.steps("model") == ["train"])
             for connection in taken:
                 connection.close()
             silent.close()
@@ -455,7 +455,7 @@ def test_a_remote_that_is_away_is_not_asked_by_every_delivery(pushes: PushServer
         pushes.drain()
         return len(away) > asked
 
-    wait_for(asked_again, 10)
+    wait_for(asked_again)
     assert [delivery.attempts for delivery in pushes.deliveries("model")] == [2, 0, 0, 0, 0, 0, 0]
     with pytest.raises(GitError):
         remotes.list_refs(pushes.context, repository)

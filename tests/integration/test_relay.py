@@ -98,6 +98,6 @@ def test_a_request_that_does_not_arrive_or_drips_in_is_cut(details: Details, mon
                 return True
 
         idle[0].setblocking(False)
-        wait_for(cut_while_dripping, 10)
+        wait_for(cut_while_dripping)
         assert all(map(dropped, idle[1:]))
         assert details.tell(OWN) == 200

@@ -179,7 +179,7 @@ def test_a_slow_remote_holds_up_its_own_repository_alone(
         with connection:
             checkout.commit({"valohai.yaml": step("train")})
             pushes.push(checkout, "fast")
-            wait_for(lambda: pushes.steps("fast") == ["train"], 20)
+            wait_for(lambda: pushes.steps("fast") == ["train"])
 
 
 def test_what_killed_workers_had_in_hand_leaves_redis(pushes: PushServer, client: Redis) -> None:

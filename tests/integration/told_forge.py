@@ -119,7 +119,7 @@ class ToldForge:
 
     def tell(self) -> None:
         """Tick until nothing is due."""
-        wait_for(lambda: self.tick() and not self.due(), 20)
+        wait_for(lambda: self.tick() and not self.due())
 
     def tick(self) -> bool:
         """Run one sweep; return whether no thread works after it."""
