@@ -31,7 +31,9 @@ class SlowDocker:
     """Passes everything on to Docker, but waits for `answers` before it asks for a container's end."""
 
     def __init__(self, path: Path) -> None:
-        self.answers = threading.Event()
+        self.answers, self.asked = threading.Event(), threading.Event()
+        self._away = False
+        self._open: set[socket.socket] = set()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(path))
         self._listening.listen()
@@ -41,17 +43,35 @@ class SlowDocker:
         with suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
+                if self._away:
+                    client.close()
+                    continue
                 engine = socket.socket(socket.AF_UNIX)
                 engine.connect(DOCKER)
                 for ends in ((client, engine), (engine, client)):
                     threading.Thread(target=self._pass, args=ends, daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError), source, target:
+        self._open.add(source)
+        with suppress(OSError):
             while data := source.recv(65536):
                 if b"/wait" in data.partition(b"\r\n")[0]:
+                    self.asked.set()
                     self.answers.wait()
                 target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError), end:
+                end.shutdown(socket.SHUT_RDWR)  # a socket that another thread reads is not ended by closing it
+
+    def leave(self) -> None:
+        """Break all connections, and refuse others until `come_back`."""
+        self._away = True
+        for connection in list(self._open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def come_back(self) -> None:
+        self._away = False
 
     def close(self) -> None:
         self.answers.set()
@@ -117,6 +137,24 @@ def test_only_pid_1_has_the_pipe_open_whose_end_is_its_end(server: RunnerServer,
     with executing(host, recorded.spec):
         until(lambda: recorded.final)
     assert {line.split()[0] for line in recorded.lines("stdout")} == {"/proc/1"}
+
+
+@pytest.mark.parametrize(
+    ("order", "said"), [("stop", "Stopping: SIGTERM, 600 s grace"), ("kill", "Killing the container")]
+)
+def test_a_signal_that_is_due_while_docker_is_away_is_sent_when_it_is_back(
+    server: RunnerServer, host: Host, slow: SlowDocker, order: str, said: str
+) -> None:
+    slow.answers.set()
+    recorded = server.add(execution("trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done", stop_grace_s=600.0))
+    with executing(host, recorded.spec):
+        until(lambda: recorded.lines() == ["up"])
+        assert slow.asked.wait(30)  # a broken start of the container would be another case
+        slow.leave()
+        recorded.stop = order
+        until(lambda: said in recorded.lines("status"))
+        slow.come_back()
+    assert (recorded.final["state"], recorded.final["exit_code"]) == ("stopped", 3 if order == "stop" else 137)
 
 
 def test_an_execution_whose_log_files_are_of_an_earlier_version_still_runs(
